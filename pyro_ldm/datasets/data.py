@@ -1,0 +1,137 @@
+r"""`Data`: a data set, checked once when it is made, with its true latents where they are known.
+
+.. math:: x_i, \quad i = 1 .. N, \qquad \text{and where the world is known} \quad x_i = s_i A
+"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message is one sentence with the cause and the remedy."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Data:
+    r"""A data set: observations, and labels and true latents where there are any.
+
+    Floating-point fields are kept as float32, whatever comes in. Rows are counted from 0.
+
+    Args:
+        x: Observations, one per row.
+        y: Labels, for probes and pictures only.
+        truth: The true latents behind x, in the same order.
+        mixing: The matrix A of a linear world, x = truth @ A (row vectors).
+        name: What error messages and reports call it.
+
+    Shape:
+        x (N, \*event), N >= 2; y (N,); truth (N, \*latent); mixing (sources, D). `shape` is the event shape,
+        (1, 8, 8) for an image or (D,) for a vector.
+
+    Raises:
+        DataError: If a field is no tensor of real numbers, x has a wrong rank, fewer than 2 rows or no columns,
+            a value is not finite, or lengths disagree.
+
+    Example:
+        >>> import torch
+        >>> data = Data(torch.arange(10.0).reshape(5, 2), name="count")
+        >>> data
+        Data('count', 5 x (2,))
+        >>> train, test = data.split((0.6, 0.4), seed=0)
+        >>> len(train), len(test)
+        (3, 2)
+    """
+
+    x: torch.Tensor
+    _: KW_ONLY
+    y: torch.Tensor | None = None
+    truth: torch.Tensor | None = None
+    mixing: torch.Tensor | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("x", "y", "truth", "mixing"):
+            # A frozen dataclass sets its own fields this way; nobody else does.
+            object.__setattr__(self, field, self._checked(field))
+        if self.x.ndim < 2:
+            raise self._error(
+                f"x has shape {tuple(self.x.shape)} where (N, ...) is wanted: "
+                "use x.reshape(-1, 1) if each number is one datum, x.reshape(1, -1) if all are one"
+            )
+        if len(self) < 2:
+            raise self._error(f"x has {len(self)} row(s) where at least 2 are needed: give more data")
+        if self.x.numel() == 0:
+            raise self._error(f"x has rows of shape {self.shape}, which hold no numbers: give at least one column")
+        for field, values in (("y", self.y), ("truth", self.truth)):
+            rows = len(self) if values is None else len(torch.atleast_1d(values))
+            if rows != len(self):
+                raise self._error(f"x has {len(self)} rows and {field} has {rows}: give one {field} per row of x")
+        if self.mixing is not None:
+            latents = self.mixing.shape[:1] if self.truth is None else self.truth.shape[1:]
+            got, wanted = tuple(self.mixing.shape), (*latents, *self.shape)
+            if got != wanted:
+                raise self._error(f"mixing has shape {got} where {wanted} is wanted: give it as x = truth @ mixing")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The event shape: that of one datum."""
+        return tuple(self.x.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        extra = "".join(f", {field}" for field in ("y", "truth", "mixing") if getattr(self, field) is not None)
+        return f"Data({self.name!r}, {len(self)} x {self.shape}{extra})"
+
+    def split(self, fractions: Sequence[float] = (0.8, 0.2), *, seed: int = 0) -> tuple["Data", ...]:
+        """Parts of the rows, disjoint and together all of them, shuffled by a seed of their own.
+
+        The same length, fractions and seed always give the same parts; the global random state is not touched.
+
+        Args:
+            fractions: Share of the rows of each part; positive, summing to 1.
+            seed: Seed of the shuffle.
+
+        Raises:
+            DataError: If the fractions are not positive or do not sum to 1, or a part would have fewer than 2 rows.
+
+        Example:
+            >>> from pyro_ldm.datasets import digits
+            >>> train, test = digits().split()
+            >>> len(train), len(test)
+            (1438, 359)
+        """
+        if not fractions or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+            raise self._error(f"cannot split by {tuple(fractions)}: give positive fractions that sum to 1")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).to(self.x.device)
+        ends = [round(sum(fractions[: i + 1]) * len(self)) for i in range(len(fractions))]
+        return tuple(self._rows(order[start:end]) for start, end in zip([0, *ends], ends, strict=False))
+
+    def _rows(self, index: torch.Tensor) -> "Data":
+        y, truth = (None if field is None else field[index] for field in (self.y, self.truth))
+        return Data(self.x[index], y=y, truth=truth, mixing=self.mixing, name=self.name)
+
+    def _checked(self, field: str) -> torch.Tensor | None:
+        values = getattr(self, field)
+        if values is None and field != "x":
+            return None
+        if not isinstance(values, torch.Tensor):
+            raise self._error(f"{field} is a {type(values).__name__}: make it a tensor with torch.as_tensor({field})")
+        if values.is_complex():
+            raise self._error(f"{field} is complex: stack its real and imaginary parts as two columns")
+        result = values.detach() if field == "y" else values.detach().to(torch.float32)
+        bad = ~torch.atleast_1d(values).isfinite().unsqueeze(-1).flatten(1).all(1)
+        if bad.any():
+            raise self._error(
+                f"{field} contains NaN or Inf in {int(bad.sum())} of {len(bad)} rows "
+                f"(first: row {int(bad.nonzero()[0])}): drop or impute them before fitting"
+            )
+        if not result.isfinite().all():
+            raise self._error(f"{field} has values beyond the range of float32 (3.4e38): rescale them before fitting")
+        return result
+
+    def _error(self, message: str) -> DataError:
+        return DataError(f"{self.name}: {message}" if self.name else message)

@@ -1,0 +1,55 @@
+"""Covariance, its Cholesky factor, and whitening of a batch, with gradients, in float32 or better."""
+
+import torch
+from torch import Tensor
+
+
+def covariance(centered: Tensor) -> Tensor:
+    """Unbiased covariance (..., D, D) of centred rows (..., N, D)."""
+    return centered.mT @ centered / (centered.shape[-2] - 1)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Cholesky factor of a covariance; one that has lost rank gets a relative jitter, so that the result is finite.
+
+    A collapsed batch then has a very low, finite log-determinant with a finite gradient.
+    """
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    pivots = factor.diagonal(dim1=-2, dim2=-1).detach()
+    eps = torch.finfo(matrix.dtype).eps
+    if not bool(((info == 0) & (pivots.amin(-1) > eps * pivots.amax(-1)) & (pivots.amin(-1) > 0)).all()):
+        scale = matrix.detach().diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(matrix.dtype).tiny / eps)
+        jitter = 10 * matrix.shape[-1] * eps * scale
+        eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+        factor = torch.linalg.cholesky(matrix + jitter[..., None, None] * eye)
+    return factor
+
+
+def whiten(z: Tensor, support: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Rows in the coordinates in which the support has mean zero and covariance I; differentiable throughout.
+
+    .. math:: H[z] = \tfrac12 \log\det \mathrm{Cov}(z) + H[\text{whitened } z]
+
+    Args:
+        z: Rows (..., N, D).
+        support: Rows (..., M, D) that give mean and covariance.
+        name: Who asks, for the error.
+
+    Returns:
+        Whitened z, whitened support, and the log-density lost, :math:`-\tfrac12 \log\det \mathrm{Cov}`, shape (...).
+
+    Raises:
+        ValueError: If M < D + 1.
+    """
+    m, dim = support.shape[-2:]
+    if m < dim + 1:
+        raise ValueError(
+            f"{name} whitens the batch and needs N >= D + 1 rows, got N = {m} and D = {dim}: "
+            "enlarge the batch, use fewer latent dimensions, or pass an unwhitened space"
+        )
+    mean = support.mean(-2, keepdim=True)
+    centered = support - mean
+    factor = cholesky(covariance(centered))
+    white = torch.linalg.solve_triangular(factor, centered.mT, upper=False).mT
+    own = white if z is support else torch.linalg.solve_triangular(factor, (z - mean).mT, upper=False).mT
+    return own, white, -factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

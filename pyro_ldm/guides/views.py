@@ -1,0 +1,43 @@
+"""One encoder on several views of each datum, as an amortized guide."""
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_ldm.entropy import Entropy
+from pyro_ldm.guides.sample_views import sample_views
+
+
+class Views(PyroModule):
+    r"""Two sites (or more), :math:`z = f(x), z' = f(x')`, under one joint estimate.
+
+    Args:
+        encoder: Any module that maps a view (N, ...) to (N, D). The views go through it as one batch of N V rows,
+            so that batch normalisation sees them together.
+        entropy: An arrangement: ``Joint``, ``Separate`` or ``Pooled`` around an estimator.
+        sites: Names of the sites, one per view.
+
+    Shape:
+        One tensor (N, ...) per view, to a dict of z (N, D).
+
+    Example:
+        >>> guide = Views(torch.nn.Linear(8, 2), ldm.entropy.Separate(ldm.entropy.LogDet()))
+        >>> guide(torch.randn(10, 8), torch.randn(10, 8))["z_prime"].shape
+        torch.Size([10, 2])
+    """
+
+    def __init__(self, encoder: nn.Module, entropy: Entropy, *, sites: tuple[str, ...] = ("z", "z_prime")):
+        super().__init__()
+        self.encoder, self.entropy, self.sites = encoder, entropy, tuple(sites)
+
+    def forward(self, *views: Tensor) -> dict[str, Tensor]:
+        """Encode the views and sample their sites."""
+        if len(views) != len(self.sites) or len({v.shape for v in views}) != 1:
+            raise ValueError(
+                f"expected {len(self.sites)} views of one shape, for sites {list(self.sites)}, "
+                f"got {[tuple(v.shape) for v in views]}"
+            )
+        z = self.encoder(torch.cat(views)).chunk(len(views))
+        with pyro.plate("batch", len(views[0])):
+            return sample_views(dict(zip(self.sites, z, strict=True)), self.entropy)

@@ -1,0 +1,81 @@
+"""What the built-in priors share: hyperparameters that are fixed, learned or Bayesian, by what is passed."""
+
+from abc import abstractmethod
+
+import pyro
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from pyro.nn import PyroModule, PyroParam, PyroSample
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+
+
+class Prior(PyroModule):
+    r"""An assumed latent model with hyperparameters, as a small Pyro program.
+
+    Each hyperparameter is what is passed for it:
+
+    * a number or a tensor: fixed (a buffer);
+    * an ``nn.Parameter``: learned, from that value, kept within its constraint;
+    * a distribution: Bayesian, a global ``pyro.sample`` site of the hyperparameter's name, outside the plate. The
+      guide then samples it too (:class:`pyro_ldm.guides.Compose` with an AutoGuide), or NUTS does.
+
+    To write a prior of one's own no class is needed: any function of the batch that samples the sites will do.
+    """
+
+    def __init__(self, latent_dim: int):
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+        self.latent_dim = latent_dim
+        self._event_dims: dict[str, int] = {}
+
+    def hyperparameter(self, name: str, value, constraint=constraints.positive) -> None:
+        """Register one, of shape () or (D,): fixed, learned or Bayesian, as the class says."""
+        if isinstance(value, torch.distributions.Distribution):
+            if not isinstance(value, TorchDistributionMixin):
+                raise TypeError(f"{name} got a torch distribution: take it from pyro.distributions")
+            if tuple(value.shape()) not in ((), (1,), (self.latent_dim,)) or len(value.batch_shape):
+                raise ValueError(
+                    f"the distribution of {name} must have shape () or ({self.latent_dim},), all of it event dims: "
+                    f"got batch shape {tuple(value.batch_shape)} and event shape {tuple(value.event_shape)}; use .to_event(1)"
+                )
+            self._event_dims[name] = value.event_dim
+            setattr(self, name, PyroSample(value))
+            return
+        tensor = torch.as_tensor(value)
+        if not tensor.is_floating_point():
+            tensor = tensor.to(torch.get_default_dtype())
+        if tensor.shape not in ((), (1,), (self.latent_dim,)):
+            raise ValueError(f"{name} must be a number or have shape ({self.latent_dim},), got {tuple(tensor.shape)}")
+        if not bool(constraint.check(tensor).all()):
+            raise ValueError(f"{name} must satisfy {constraint}, got {tensor.tolist()}")
+        if isinstance(value, nn.Parameter):
+            setattr(self, name, PyroParam(value.detach().clone(), constraint=constraint))
+        else:
+            self.register_buffer(name, tensor.clone())
+
+    def read(self, name: str) -> Tensor:
+        """A hyperparameter's value, to broadcast against (N, D); call it outside the plate."""
+        value = getattr(self, name)
+        # A scalar site has no event dim: with vectorised particles its shape is (P, 1), and D goes to the right of it.
+        return value.unsqueeze(-1) if self._event_dims.get(name) == 0 else value
+
+
+class Sources(Prior):
+    r"""Independent sources: every latent dim has a univariate density of its own.
+
+    .. math:: P(z) = \prod_{d=1}^{D} p(z_d)
+
+    To add one, register its hyperparameters and write :meth:`source`; the contract tests find it.
+    """
+
+    @abstractmethod
+    def source(self) -> TorchDistribution:
+        """The univariate densities, of batch shape (..., D)."""
+
+    def forward(self, *batch) -> Tensor:
+        """Sample z (N, D); the first tensor of the batch gives N."""
+        source = self.source()
+        with pyro.plate("batch", len(batch[0])):
+            return pyro.sample("z", source.to_event(1))
