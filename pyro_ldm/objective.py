@@ -19,6 +19,7 @@ from pyro.distributions import (
 )
 from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import Independent
 
@@ -202,17 +203,20 @@ def check(prior: Callable, guide: Callable, *batch) -> str:
     """Run the pair once; say what its objective is (see :class:`Terms`), or raise a ValueError naming the misfit."""
     rows = len(batch[0])
     guide_trace = poutine.trace(guide).get_trace(*batch)
-    guide_sites = {n: s for n, s in guide_trace.nodes.items() if s["type"] == "sample" and not s["infer"].get("is_auxiliary")}
+    guide_sites = {n: s for n, s in _sample_sites(guide_trace).items() if not s["infer"].get("is_auxiliary")}
     for name, site in guide_sites.items():
         if isinstance(site["fn"], Pushforward):
             _check_plate(name, site, rows, "guide")
+            bad = int((~torch.isfinite(site["value"])).reshape(rows, -1).any(-1).sum()) if site["fn"].has_rsample else 0
+            if bad:
+                raise ValueError(f"site {name!r} has NaN or Inf in {bad} of {rows} rows: look at the data and the encoder")
     try:
         prior_trace = poutine.trace(poutine.replay(prior, trace=guide_trace)).get_trace(*batch)
     except NotImplementedError as error:
         raise ValueError(
             f"the prior has a flat site that the guide does not sample (the guide samples {sorted(guide_sites)}): {error}"
         ) from error
-    prior_sites = {n: s for n, s in prior_trace.nodes.items() if s["type"] == "sample"}
+    prior_sites = _sample_sites(prior_trace)
     latent = {n for n, s in prior_sites.items() if not s["is_observed"] and not s["infer"].get("enumerate")}
     extra, missing = sorted(set(guide_sites) - set(prior_sites)), sorted(latent - set(guide_sites))
     if extra or missing:
@@ -243,6 +247,10 @@ def check(prior: Callable, guide: Callable, *batch) -> str:
         for name in names if entropy.gaussian else ():
             _warn_unless_gaussian(name, prior_sites[name]["fn"])
     return next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds)
+
+
+def _sample_sites(trace) -> dict:
+    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
 
 
 def _check_plate(name: str, site: dict, rows: int, program: str) -> None:

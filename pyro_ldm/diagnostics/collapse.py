@@ -1,5 +1,6 @@
 r"""Collapse: do the latents still differ from row to row, and in how many directions?"""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,9 @@ from pyro_ldm.diagnostics.rows import Array, as_rows
 SAME_POINT = 1e-3  # root-mean-square distance from the mean, in units of `scale`, below which all rows are one point
 ROUNDING = 1e-6  # the same, in units of the rows' own length: what float32 cannot tell from a constant
 DEAD = 1e-4  # variance relative to the largest dimension's: 1 % of its standard deviation
-# Isotropic Gaussian rows keep at least exp(-1/2) = 0.61 of the attainable rank, at N = D (the mean entropy of a random
-# spectrum, Page 1993, https://arxiv.org/abs/gr-qc/9305007); below a half, lack of rows is no longer the explanation.
+# With too few rows, isotropic Gaussian rows keep on average down to exp(-1/2) = 0.61 of the attainable rank, reached at
+# N = D (entropy log m - m / 2n of a random spectrum, Page 1993, https://arxiv.org/abs/gr-qc/9305007). Below a half,
+# lack of rows no longer explains it.
 COLLAPSED_RANK = 0.5
 DUPLICATES = 0.05
 
@@ -48,9 +50,10 @@ def collapse(z: Array, *, scale: float = 1.0) -> Collapse:
         p_d = \lambda_d \Big/ \sum_{e} \lambda_e
 
     with :math:`\lambda_d` the eigenvalues of the covariance of z, rows centred: Roy and Vetterli's definition for the
-    matrix Cov(z). RankMe (Garrido et al. 2023) takes singular values of the uncentred z instead, which are square roots
-    of eigenvalues, so that its ranks are larger. A dimension's own scale counts: latents of full rank but unequal
-    variances have an effective rank below D. N rows show at most N - 1 directions.
+    matrix Cov(z). RankMe (Garrido et al. 2023) takes the singular values of the uncentred z instead, square roots of
+    such eigenvalues, so that the numbers do not compare. Scale counts: latents of full rank but unequal variances have
+    an effective rank below D. N rows show at most N - 1 directions; pass several times as many rows as dimensions (at
+    N = D + 1 = 4 one of seven healthy samples is called collapsed).
 
     The verdict says *complete collapse* where the spread is below 1e-3 ``scale`` (or 1e-6 of the rows' length, which
     is rounding), *dimensional collapse* where the effective rank is below half of min(D, N - 1), *dead dimensions*
@@ -67,8 +70,8 @@ def collapse(z: Array, *, scale: float = 1.0) -> Collapse:
         ValueError: If z is not a matrix, has one row, or is not finite; if scale is not positive.
 
     References:
-        Roy and Vetterli (2007), The effective rank: a measure of effective dimensionality, definition 1,
-        https://doi.org/10.5281/zenodo.40580.
+        Roy and Vetterli (2007), The effective rank: a measure of effective dimensionality,
+        https://ieeexplore.ieee.org/document/7098875.
         Garrido et al. (2023), RankMe, https://arxiv.org/abs/2210.02885.
 
     Example:
@@ -76,7 +79,7 @@ def collapse(z: Array, *, scale: float = 1.0) -> Collapse:
         >>> print(collapse(z))
         not collapsed: effective rank 4.0 of 4
         >>> print(collapse(z[:, :1] * np.ones(4)))
-        dimensional collapse: effective rank 1.0 of 4; raise the weight of ...
+        dimensional collapse: effective rank 1.0 of 4; unless the prior has such ...
     """
     rows = as_rows(z)
     if not 0 < scale < np.inf:
@@ -90,33 +93,33 @@ def collapse(z: Array, *, scale: float = 1.0) -> Collapse:
     complete = spread < SAME_POINT * scale or spread <= ROUNDING * length
     num_dead = latent_dim if complete else int((variance < DEAD * variance.max()).sum())
     effective_rank = _effective_rank(centred)
-    # Adding zero turns -0.0 into 0.0: equal numbers with different bytes.
-    _, group, count = np.unique(rows + 0.0, axis=0, return_inverse=True, return_counts=True)
-    duplicate_share = float((count[group.ravel()] > 1).mean())
+    # Hashing is linear in N where sorting rows is not; adding zero turns -0.0 into 0.0, equal but of other bytes.
+    copies = Counter(row.tobytes() for row in rows + 0.0)
+    duplicate_share = sum(count for count in copies.values() if count > 1) / num_rows
 
     findings, remedies = [], []
     attainable = min(latent_dim, num_rows - 1)
     of = f"{latent_dim}" if attainable == latent_dim else f"the {attainable} that {num_rows} rows can show"
     rank = f"effective rank {effective_rank:.1f} of {of}"
+    see_rank = "use an estimator that sees rank (LogDet, or one that whitens), or choose fewer dimensions"
     if complete:
         findings.append(
-            "complete collapse: all rows are (nearly) the same point, "
-            f"spread {spread:.2g} where the prior's scale is {scale:.2g}"
+            f"complete collapse: all rows are (nearly) the same point, spread {spread:.2g}, scale {scale:.2g}"
         )
-        remedies.append("train with an entropy estimator in place of Zero, or with stop_gradient and a predictor")
+        remedies.append(
+            "train with an entropy estimator in place of Zero, or with stop_gradient and a predictor; "
+            "where z is meant to be this small, pass its scale"
+        )
     else:
         if effective_rank < COLLAPSED_RANK * attainable:
             findings.append(f"dimensional collapse: {rank}")
-            remedies.append(
-                "raise the weight of entropy by a wider prior, use an estimator that sees rank (LogDet, or one that "
-                "whitens), or choose fewer dimensions"
-            )
+            remedies.append(f"unless the prior has such unequal variances itself, {see_rank}")
         elif num_dead:
             findings.append(f"dead dimensions: {num_dead} of {latent_dim} hardly vary, {rank}")
-            remedies.append("choose fewer dimensions, or use an estimator that sees rank (LogDet, or one that whitens)")
+            remedies.append(see_rank)
         if duplicate_share > DUPLICATES:
             findings.append(f"duplicates: {100 * duplicate_share:.0f} % of the rows repeat another row")
-            remedies.append("drop repeated data, or, if the data do not repeat, look for a saturated or discrete encoder")
+            remedies.append("drop repeated data, or, if the data do not repeat, look for a saturated encoder")
     if not findings:
         verdict = f"not collapsed: {rank}"
     else:

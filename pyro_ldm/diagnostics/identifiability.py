@@ -48,7 +48,7 @@ def amari_distance(unmixing: Array, mixing: Array) -> float:
         ValueError: If the shapes do not fit, an entry is not finite, or W A has a row or column of zeros.
 
     References:
-        Amari, Cichocki and Yang (1996), A new learning algorithm for blind signal separation, equation for E1,
+        Amari, Cichocki and Yang (1996), A new learning algorithm for blind signal separation,
         https://papers.nips.cc/paper/1115-a-new-learning-algorithm-for-blind-signal-separation.
 
     Example:
@@ -126,9 +126,7 @@ def affine_r2(z: Array, truth: Array, *, test_size: float = 0.5, seed: int = 0) 
             f"{num_fit} rows to fit {latent_dim + 1} coefficients per coordinate and {num_test} to score are too few, "
             f"at least {latent_dim + 2} and 2 are needed: pass more rows, or another test_size"
         )
-    fit_z, test_z, fit_truth, test_truth = train_test_split(
-        z_rows, truth_rows, test_size=num_test, random_state=seed
-    )
+    fit_z, test_z, fit_truth, test_truth = train_test_split(z_rows, truth_rows, test_size=num_test, random_state=seed)
     _check_varies(test_truth)
     prediction = LinearRegression().fit(fit_z, fit_truth).predict(test_z)
     return float(r2_score(test_truth, prediction, multioutput="uniform_average"))
@@ -157,9 +155,9 @@ def mcc(z: Array, truth: Array, *, spearman: bool = False) -> MCC:
             fewer columns than truth, or a coordinate of truth is constant.
 
     References:
-        Hyvärinen and Morioka (2016), https://arxiv.org/abs/1605.06336, section 6.
+        Hyvärinen and Morioka (2016), https://arxiv.org/abs/1605.06336 (matching by correlation).
         Khemakhem et al. (2020), ICE-BeeM, https://arxiv.org/abs/2002.11537 (this is their strong MCC; the weak one
-        first fits an affine map).
+        first aligns z linearly).
 
     Example:
         >>> truth = np.random.default_rng(0).normal(size=(500, 2))

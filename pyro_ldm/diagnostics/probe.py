@@ -14,6 +14,8 @@ VALIDATION_SHARE = 0.2
 
 # (fit z, fit y, query z, settings) to the predicted labels of each setting.
 Classifier = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[float]], list[np.ndarray]]
+# Number of rows to fit on, to the settings to choose from, the least flexible first.
+Grid = Callable[[int], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def linear_probe(train: tuple[Array, Array], test: tuple[Array, Array], *, seed:
     References:
         Alain and Bengio (2017), Understanding intermediate layers using linear classifier probes,
         https://arxiv.org/abs/1610.01644.
-        Chen et al. (2020), SimCLR, https://arxiv.org/abs/2002.05709, section 2.3 and appendix B.6 (the protocol).
+        Chen et al. (2020), SimCLR, https://arxiv.org/abs/2002.05709, section 2.3 (the protocol).
 
     Example:
         >>> z = np.random.default_rng(0).normal(size=(200, 2))
@@ -64,7 +66,7 @@ def linear_probe(train: tuple[Array, Array], test: tuple[Array, Array], *, seed:
         >>> linear_probe((z[:100], y[:100]), (z[100:], y[100:])).accuracy > 0.9
         True
     """
-    return _probe(_logistic, STRENGTHS, train, test, seed=seed)
+    return _probe(_logistic, lambda num_fit: STRENGTHS, train, test, seed=seed)
 
 
 def knn_probe(
@@ -106,18 +108,15 @@ def knn_probe(
     def vote(z: np.ndarray, y: np.ndarray, query: np.ndarray, settings: Sequence[float]) -> list[np.ndarray]:
         from sklearn.neighbors import NearestNeighbors
 
-        counts = [min(int(k), len(z)) for k in settings]
         classes, codes = np.unique(y, return_inverse=True)
-        search = NearestNeighbors(n_neighbors=max(counts), metric=metric).fit(z)
-        codes = codes[search.kneighbors(query, return_distance=False)]
+        search = NearestNeighbors(n_neighbors=int(max(settings)), metric=metric).fit(z)
+        codes = codes[search.kneighbors(query, return_distance=False)]  # one search, nearest first, for every k
         cells = codes + len(classes) * np.arange(len(query))[:, None]
-        votes = [np.bincount(cells[:, :k].ravel(), minlength=len(query) * len(classes)) for k in counts]
+        votes = [np.bincount(cells[:, : int(k)].ravel(), minlength=len(query) * len(classes)) for k in settings]
         return [classes[vote.reshape(len(query), -1).argmax(axis=1)] for vote in votes]
 
-    # Fewer neighbours is the more flexible end, so the grid is walked from many to few, as C is from small to large.
-    smallest_fit = int((1 - VALIDATION_SHARE) * len(train[0]))
-    settings = [float(k) for k in reversed(NEIGHBORS) if k <= max(smallest_fit, 1)]
-    return _probe(vote, settings, train, test, seed=seed)
+    # Fewer neighbours is the more flexible end, so the grid runs from many to few, as C runs from small to large.
+    return _probe(vote, lambda num_fit: [float(k) for k in reversed(NEIGHBORS) if k <= num_fit], train, test, seed=seed)
 
 
 def _logistic(z: np.ndarray, y: np.ndarray, query: np.ndarray, settings: Sequence[float]) -> list[np.ndarray]:
@@ -133,13 +132,13 @@ def _logistic(z: np.ndarray, y: np.ndarray, query: np.ndarray, settings: Sequenc
 
 def _probe(
     classifier: Classifier,
-    settings: Sequence[float],
+    grid: Grid,
     train: tuple[Array, Array],
     test: tuple[Array, Array],
     *,
     seed: int,
 ) -> Probe:
-    """Choose the first best of the settings on a part of train, refit on all of train, score once on test."""
+    """Choose the first best setting of the grid on a part of train, refit on all of train, score once on test."""
     from sklearn.model_selection import train_test_split
 
     train_z, train_y = _labelled(train, name="train")
@@ -160,6 +159,7 @@ def _probe(
     fit_z, validation_z, fit_y, validation_y = train_test_split(
         train_z, train_y, test_size=num_validation, stratify=train_y, random_state=seed
     )
+    settings = grid(len(fit_y))
     scores = [
         float((predicted == validation_y).mean()) for predicted in classifier(fit_z, fit_y, validation_z, settings)
     ]

@@ -117,7 +117,7 @@ def test_shapes_broadcast_and_expand():
     assert (d.mean.shape, d.entropy().shape) == ((4, 3, 6), (4, 3))
     wide = d.expand((5, 4, 3))
     z = wide.sample()
-    assert z.shape == (5, 4, 3, 6)
+    assert (z.shape, wide.mean.shape, wide.entropy().shape) == ((5, 4, 3, 6), (5, 4, 3, 6), (5, 4, 3))
     torch.testing.assert_close(wide.log_prob(z), d.log_prob(z))
 
 
