@@ -192,8 +192,8 @@ def mcc(z: Array, truth: Array, *, spearman: bool = False) -> MCC:
 
 def _unit_columns(rows: np.ndarray) -> np.ndarray:
     """Columns centred and of length one; constant columns become zero."""
-    centred = rows - rows[0]  # a constant column becomes exact zeros, which the rounded mean alone does not ensure
-    centred /= np.abs(centred).max(axis=0).clip(min=np.finfo(np.float64).tiny)
+    # Divided by the largest entry, a constant column is all ones, whose mean is exact, and no square overflows.
+    centred = rows / np.abs(rows).max(axis=0).clip(min=np.finfo(np.float64).tiny)
     centred -= centred.mean(axis=0)
     return centred / np.linalg.norm(centred, axis=0).clip(min=np.finfo(np.float64).tiny)
 
