@@ -1,5 +1,6 @@
 r"""An invertible encoder's output together with its log-volume."""
 
+import sys
 from collections.abc import Callable
 
 import torch
@@ -60,18 +61,26 @@ def _call_and_log_volume(encoder: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(encoder, nn.Linear):
         z = _same_width(encoder(x), x)
         return z, torch.linalg.slogdet(encoder.weight).logabsdet.expand(len(x))
+    flow = _zuko_transform(encoder)
+    if flow is not None:
+        z, log_volume = flow.call_and_ladj(x)
+        return _same_width(z, x), _per_row(log_volume, x)
     if isinstance(encoder, Transform):
         # A view of x: transforms remember their last input, and a second backward would go through the freed graph.
         x = x.view_as(x)
         z = _same_width(encoder(x), x)
         return z, _per_row(encoder.log_abs_det_jacobian(x, z), x)
-    transform = getattr(encoder, "transform", encoder)  # a zuko flow holds a lazy transform
-    if isinstance(transform, nn.Module) and not hasattr(transform, "call_and_ladj") and transform is not encoder:
-        transform = transform()
-    if hasattr(transform, "call_and_ladj"):
-        z, log_volume = transform.call_and_ladj(x)
-        return _same_width(z, x), _per_row(log_volume, x)
     return _by_differentiation(encoder, x)
+
+
+def _zuko_transform(encoder: Callable):
+    """The transform of a zuko flow or lazy transform, ``None`` for anything else."""
+    zuko = sys.modules.get("zuko")  # whoever has a flow has imported it
+    if zuko is None:
+        return None
+    if isinstance(encoder, zuko.lazy.Flow):
+        encoder = encoder.transform
+    return encoder() if isinstance(encoder, zuko.lazy.LazyTransform) else None
 
 
 def _by_differentiation(encoder: Callable, x: Tensor) -> tuple[Tensor, Tensor]:

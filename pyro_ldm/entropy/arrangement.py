@@ -38,7 +38,7 @@ class Joint(Arrangement):
     A masked view or step leaves the whole row out: it scores 0.
 
     Example:
-        >>> Joint(Zero())(torch.zeros(5, 2, 3))
+        >>> Joint(ldm.entropy.Zero())(torch.zeros(5, 2, 3))
         tensor([0., 0., 0., 0., 0.])
     """
 
@@ -58,7 +58,7 @@ class Separate(Arrangement):
     Minus the objective is KL(R || P) - I, no longer a divergence: it can be negative.
 
     Example:
-        >>> Separate(LogDet())(torch.randn(50, 2, 3)).shape
+        >>> Separate(ldm.entropy.LogDet())(torch.randn(50, 2, 3)).shape
         torch.Size([50])
     """
 
@@ -86,7 +86,7 @@ class Pooled(Arrangement):
     rows from different series, as :class:`Separate` has them.
 
     Example:
-        >>> Pooled(LogDet())(torch.randn(50, 2, 3)).shape
+        >>> Pooled(ldm.entropy.LogDet())(torch.randn(50, 2, 3)).shape
         torch.Size([50])
     """
 
