@@ -15,7 +15,9 @@ import torch
 import pyro_ldm as ldm
 
 
-def main(epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int = 0, out: str | None = None) -> dict[str, float]:
+def main(
+    epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int = 0, out: str | None = None
+) -> dict[str, float]:
     """Learn, probe, print a table; everything is chosen on training data and reported once on test data."""
     train, test = ldm.datasets.digits().split(seed=seed)
 
@@ -37,7 +39,7 @@ def main(epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int =
         "raw pixels": torch.nn.Flatten(),
     }
     result = {"kl": fit.terms.kl, "alignment": fit.terms.alignment, "uniformity": fit.terms.uniformity}
-    print(f"{fit.terms.divergence} {fit.terms.kl:.2f} = -({fit.terms.alignment:.2f} alignment + {fit.terms.uniformity:.2f} uniformity), nats")
+    print("{4} {2:.2f} = -({0:.2f} alignment + {1:.2f} uniformity), nats per digit".format(*fit.terms))
     print(f"{'test accuracy':20} linear probe   5 nearest neighbours")
     for name, encode in features.items():
         with torch.no_grad():

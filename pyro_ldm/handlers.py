@@ -1,6 +1,7 @@
 """Stop-gradient as an effect handler on the prior."""
 
 from collections.abc import Callable, Collection
+from typing import ClassVar
 
 from pyro.distributions import ExpandedDistribution, MaskedDistribution, TorchDistribution
 from pyro.distributions.util import scale_and_mask
@@ -84,14 +85,14 @@ class _StopGradient(Messenger):
 class _Detached(TorchDistribution):
     """A distribution that scores the detached value."""
 
-    arg_constraints: dict = {}
+    arg_constraints: ClassVar[dict] = {}
 
     def __init__(self, base_dist: TorchDistribution, name: str):
         if base_dist.event_dim >= 2 and not hasattr(_unwrap(base_dist), "predictive"):
             raise ValueError(
-                f"stop_gradient cannot score site {name!r}: {type(_unwrap(base_dist)).__name__} is over a whole sequence and has "
-                "no predictive(context), so that targets cannot be told from context. Use a sequence distribution that "
-                "has one, or write the steps as sites"
+                f"stop_gradient cannot score site {name!r}: {type(_unwrap(base_dist)).__name__} is over a whole sequence "
+                "and has no predictive(context), so that targets cannot be told from context. "
+                "Use a sequence distribution that has one, or write the steps as sites"
             )
         self.base_dist, self.name = base_dist, name
         super().__init__(base_dist.batch_shape, base_dist.event_shape, validate_args=False)
@@ -101,7 +102,7 @@ class _Detached(TorchDistribution):
         return self.base_dist.support
 
     @property
-    def has_rsample(self):
+    def has_rsample(self):  # type: ignore[override]
         return self.base_dist.has_rsample
 
     def sample(self, sample_shape=()):

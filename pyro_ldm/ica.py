@@ -261,8 +261,10 @@ class _Likelihood:
         energy, by_step, by_theta = energy / len(x), by_step / len(x), by_theta / len(x)
         if self.hyperpriors:
             total = -sum(fn.log_prob(getattr(self.prior, name)).sum() for name, fn in self.hyperpriors.items())
-            grads = torch.autograd.grad(total, self.params, materialize_grads=True)
-            energy, by_theta = energy + total.item() / len(self.x), by_theta + parameters_to_vector(grads) / len(self.x)
+            energy += total.item() / len(self.x)
+            if total.requires_grad:  # a uniform hyperprior's does not: all that it does is bound
+                grads = torch.autograd.grad(total, self.params, materialize_grads=True)
+                by_theta = by_theta + parameters_to_vector(grads) / len(self.x)
         return energy, by_step, by_theta
 
     def curvature(self, unmixing: Tensor, theta: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,32 +1,19 @@
 r"""The objective: a stock ELBO, per datum, in nats, and its split into alignment and uniformity."""
 
-import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import (
-    Delta,
-    ExpandedDistribution,
-    ImproperUniform,
-    LowRankMultivariateNormal,
-    MaskedDistribution,
-    MultivariateNormal,
-    Normal,
-    Unit,
-)
+from pyro.distributions import Unit
 from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.distributions import Independent
 
+from pyro_ldm.compatibility import fit_together
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
-
-GAUSSIAN = (Normal, MultivariateNormal, LowRankMultivariateNormal, ImproperUniform, Delta)
 
 
 class Terms(NamedTuple):
@@ -53,9 +40,9 @@ class Objective(nn.Module):
 
     .. math:: \mathcal L = -\mathbb{E}_R[\log P(z)] - H_R[z] = \mathrm{KL}(R \,\|\, P)
 
-    The objective runs under Pyro's ``module_local_params``: parameters live in the modules, for any torch optimizer, and the
-    global parameter store stays empty. Prior and guide that have parameters are modules (``PyroModule`` where they
-    sample or constrain them). In a plain ``SVI`` loop the same pair runs under Pyro's default, which fills the store.
+    The objective runs under Pyro's ``module_local_params``: parameters live in the modules, for any torch optimizer,
+    and the global parameter store stays empty. A prior or guide that has parameters is a module (a ``PyroModule`` where
+    it samples or constrains them). In a plain ``SVI`` loop the same pair runs under Pyro's default, which fills the store.
 
     Args:
         prior: The assumed latent model, a Pyro program called with the batch.
@@ -90,7 +77,7 @@ class Objective(nn.Module):
         super().__init__()
         if size is not None and size < 1:
             raise ValueError(f"size is the number of data in the whole set, got {size}")
-        self.elbo = (Trace_ELBO() if elbo is None else elbo)(prior, guide)
+        self.elbo = (Trace_ELBO() if elbo is None else elbo)(prior, guide)  # type: ignore[arg-type]
         # A module within effect handlers is no submodule of theirs; its parameters are to be seen all the same.
         within = [poutine.unwrap(program) for program in (prior, guide) if not isinstance(program, nn.Module)]
         self.within_handlers = nn.ModuleList(program for program in within if isinstance(program, nn.Module))
@@ -128,7 +115,7 @@ class Objective(nn.Module):
         runs = []
         devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
         seed = int(torch.randint(2**31, ()))
-        elbo, prior, guide = self.elbo.elbo, self.prior, self.guide
+        elbo, prior, guide = cast(Any, self.elbo.elbo), self.prior, self.guide
         for run_guide, weight in ((guide, 1.0), (_without_entropy(guide), 1.0), (guide, 0.0)):
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
@@ -153,7 +140,7 @@ class Objective(nn.Module):
             devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
             try:
                 with pyro.settings.context(module_local_params=True), torch.no_grad(), torch.random.fork_rng(devices):
-                    self._divergence = check(self.prior, self.guide, *batch)
+                    self._divergence = fit_together(self.prior, self.guide, *batch)
             finally:
                 for module, training in modes.items():
                     module.training = training
@@ -197,85 +184,3 @@ def _without_entropy(guide: Callable) -> Callable:
 def _run(handler: Messenger, program: Callable, batch: tuple):
     with handler:
         return program(*batch)
-
-
-def check(prior: Callable, guide: Callable, *batch) -> str:
-    """Run the pair once; say what its objective is (see :class:`Terms`), or raise a ValueError naming the misfit."""
-    rows = len(batch[0])
-    guide_trace = poutine.trace(guide).get_trace(*batch)
-    guide_sites = {n: s for n, s in _sample_sites(guide_trace).items() if not s["infer"].get("is_auxiliary")}
-    for name, site in guide_sites.items():
-        if isinstance(site["fn"], Pushforward):
-            _check_plate(name, site, rows, "guide")
-            bad = int((~torch.isfinite(site["value"])).reshape(rows, -1).any(-1).sum()) if site["fn"].has_rsample else 0
-            if bad:
-                raise ValueError(f"site {name!r} has NaN or Inf in {bad} of {rows} rows: look at the data and the encoder")
-    try:
-        prior_trace = poutine.trace(poutine.replay(prior, trace=guide_trace)).get_trace(*batch)
-    except NotImplementedError as error:
-        raise ValueError(
-            f"the prior has a flat site that the guide does not sample (the guide samples {sorted(guide_sites)}): {error}"
-        ) from error
-    prior_sites = _sample_sites(prior_trace)
-    latent = {n for n, s in prior_sites.items() if not s["is_observed"] and not s["infer"].get("enumerate")}
-    extra, missing = sorted(set(guide_sites) - set(prior_sites)), sorted(latent - set(guide_sites))
-    if extra or missing:
-        raise ValueError(
-            f"the prior's sites {sorted(latent)} do not match the guide's {sorted(guide_sites)}: "
-            + "; ".join(
-                ([f"the guide lacks {missing} (add an AutoGuide for global ones)"] if missing else [])
-                + ([f"the prior lacks {extra}"] if extra else [])
-            )
-        )
-    kinds = {"KL"}
-    estimated = [((n,), s["fn"].entropy) for n, s in guide_sites.items() if isinstance(s["fn"], Pushforward) and "views" not in s["infer"]]
-    estimated += [(s["infer"]["sites"], s["infer"]["entropy"]) for s in guide_trace.nodes.values() if "entropy" in s.get("infer", {})]
-    for name, site in guide_sites.items():
-        fn, expected = site["fn"], prior_sites[name]["fn"]
-        if not isinstance(fn, Pushforward):
-            continue
-        _check_plate(name, prior_sites[name], rows, "prior")
-        if tuple(fn.event_shape) != tuple(expected.event_shape):
-            raise ValueError(
-                f"site {name!r} has event shape {tuple(expected.event_shape)} in the prior and {tuple(fn.event_shape)} in the guide: "
-                "give the encoder as many outputs as the prior has latent dims"
-            )
-        if isinstance(_base(expected), ImproperUniform):
-            kinds.add("score")
-    for names, entropy in estimated:
-        kinds.add(entropy.divergence)
-        for name in names if entropy.gaussian else ():
-            _warn_unless_gaussian(name, prior_sites[name]["fn"])
-    return next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds)
-
-
-def _sample_sites(trace) -> dict:
-    return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
-
-
-def _check_plate(name: str, site: dict, rows: int, program: str) -> None:
-    frames = {frame.dim: frame for frame in site["cond_indep_stack"]}
-    if -1 not in frames or frames[-1].name != "batch":
-        where = "outside the plate" if not frames else f"in plates {[f.name for f in frames.values()]}"
-        raise ValueError(
-            f"site {name!r} of the {program} is {where}, and a pushforward is estimated from the batch: "
-            'sample it within pyro.plate("batch", len(x)), the rightmost plate'
-        )
-    if frames[-1].size != rows:
-        raise ValueError(f'plate "batch" of the {program} has {frames[-1].size} rows, the batch {rows}: write pyro.plate("batch", len(x))')
-
-
-def _base(fn):
-    while isinstance(fn, MaskedDistribution | ExpandedDistribution | Independent):
-        fn = fn.base_dist
-    return fn
-
-
-def _warn_unless_gaussian(name: str, fn) -> None:
-    if not isinstance(_base(fn), GAUSSIAN) and not getattr(_base(fn), "gaussian", False):
-        warnings.warn(
-            f"site {name!r} pairs LogDet with a {type(_base(fn)).__name__} prior: the log-determinant overestimates the entropy "
-            "of non-Gaussian latents, and a flexible encoder will exploit that (a loss below zero). "
-            "Use KNN, KDE or, for an invertible encoder, Jacobian",
-            stacklevel=2,
-        )

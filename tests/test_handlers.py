@@ -86,7 +86,7 @@ def test_symmetric_loss_is_the_mean_over_both_orders_and_simsiam_s_negative_cosi
 class RandomWalk(dist.TorchDistribution):
     """A toy sequence distribution: z_1 ~ N(0, 1), z_t ~ N(a z_{t-1}, 1); with the contract that stop_gradient needs."""
 
-    arg_constraints = {}
+    arg_constraints: dict = {}  # noqa: RUF012
     support = dist.constraints.independent(dist.constraints.real, 2)
 
     def __init__(self, a, length, batch_shape=()):

@@ -7,6 +7,9 @@ LAZY = ["arviz", "pytorch_lightning", "matplotlib", "jsonargparse", "pandas", "s
 
 
 def test_heavy_packages_are_imported_lazily():
-    code = f"import sys, torch, pyro; before = set(sys.modules); import pyro_ldm; print([m for m in {LAZY} if m in set(sys.modules) - before])"
+    code = (
+        "import sys, torch, pyro; before = set(sys.modules); import pyro_ldm; "
+        f"print([m for m in {LAZY} if m in set(sys.modules) - before])"
+    )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

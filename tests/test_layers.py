@@ -11,7 +11,7 @@ LAYERS = [
     {"entropy"},
     {"distributions", "encoders"},
     {"handlers", "priors", "guides"},
-    {"objective"},
+    {"compatibility", "objective"},
     {"training"},
     {"ica", "diagnostics", "baselines"},
     {"cli"},

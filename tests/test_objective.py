@@ -68,7 +68,9 @@ def test_pair_of_views(elbo, arrange):
     log_prior = dist.Normal(0, 1).log_prob(z).sum(-1) + dist.Normal(z, 0.5).log_prob(z_prime).sum(-1)
     log_r = LogDet()(torch.cat([z, z_prime], -1)) if arrange is Joint else LogDet()(z) + LogDet()(z_prime)
     torch.testing.assert_close(loss, (log_r - log_prior).mean())
-    torch.testing.assert_close(grads(loss, encoder.parameters()), grads((log_r - log_prior).mean(), encoder.parameters()))
+    torch.testing.assert_close(
+        grads(loss, encoder.parameters()), grads((log_r - log_prior).mean(), encoder.parameters())
+    )
     assert terms.alignment == pytest.approx(log_prior.mean().item())
     assert terms.uniformity == pytest.approx(-log_r.mean().item())
     assert terms.divergence == ("KL" if arrange is Joint else "KL - I")
@@ -83,7 +85,9 @@ def test_gaussian_encoder_under_the_mixture():
     objective._divergence = None
     q = objective.guide.conditional(x)
     z = q.base_dist.loc + q.base_dist.scale * torch.randn(60, 2)
-    pairs = torch.stack([dist.Normal(m, s).log_prob(z).sum(-1) for m, s in zip(q.base_dist.loc, q.base_dist.scale, strict=True)])
+    pairs = torch.stack(
+        [dist.Normal(m, s).log_prob(z).sum(-1) for m, s in zip(q.base_dist.loc, q.base_dist.scale, strict=True)]
+    )
     log_r = pairs.logsumexp(0) - torch.tensor(60.0).log()
     exact = (log_r - dist.Normal(0, 1).log_prob(z).sum(-1)).mean()
     torch.testing.assert_close(loss, exact)
@@ -192,7 +196,9 @@ class TestGlobalSites:
         """1000 draws of N(0, 2^2 I_2): the scale's posterior is 2 +- 2 / sqrt(2 * 2000) = 2 +- 0.03."""
         x = 2.0 * torch.randn(1000, 2)
         prior, guide = self.pair(dist.LogNormal(0.0, 1.0))
-        objective = ldm.Objective(prior, guide, Trace_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1))
+        objective = ldm.Objective(
+            prior, guide, Trace_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1)
+        )
         objective(x)
         optimizer = torch.optim.Adam(objective.parameters(), lr=0.1)
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.993)
@@ -269,7 +275,7 @@ def test_latents_collapse_without_entropy_and_do_not_with_it():
 
 
 def test_best_decoder_of_a_vae_reaches_minus_kl_minus_the_data_s_entropy():
-    """x ~ N(0, S), q(z | x) = N(a'x, s^2): with the exact posterior-averaged decoder p(x | z), ELBO = -KL(R || P) - H[x]."""
+    """x ~ N(0, S), q(z | x) = N(a'x, s^2): with the optimal decoder p(x | z) = R(x | z), ELBO = -KL(R || P) - H[x]."""
     covariance = torch.tensor([[2.0, 0.6], [0.6, 1.0]])
     a, s2 = torch.tensor([0.7, -0.4]), 0.3
     var_z = a @ covariance @ a + s2
@@ -344,7 +350,9 @@ class TestMisfits:
         def bare(x):
             pyro.sample("z", ldm.Pushforward(x[:, :2], KNN()))
 
-        with pytest.raises(ValueError, match=r"site 'z' of the guide is outside the plate.*pyro.plate\(\"batch\", len\(x\)\)"):
+        with pytest.raises(
+            ValueError, match=r"site 'z' of the guide is outside the plate.*pyro.plate\(\"batch\", len\(x\)\)"
+        ):
             self.objective(normal_prior(2), bare)
 
     def test_a_prior_s_site_outside_the_plate(self):

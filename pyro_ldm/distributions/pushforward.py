@@ -1,5 +1,7 @@
 r"""The pushforward: the distribution of an encoder's outputs as the data run through it."""
 
+from typing import ClassVar
+
 import torch
 from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.score_parts import ScoreParts
@@ -38,12 +40,11 @@ class Pushforward(TorchDistribution):
         torch.Size([100])
     """
 
-    arg_constraints = {}
-    support = constraints.real
+    arg_constraints: ClassVar[dict] = {}
 
     def __init__(
         self,
-        z: Tensor | torch.distributions.Distribution,
+        z: Tensor | TorchDistribution,
         entropy: Entropy,
         *,
         event_dim: int = 1,
@@ -60,11 +61,11 @@ class Pushforward(TorchDistribution):
                 )
             if z.dim() <= event_dim:
                 raise ValueError(
-                    f"z of shape {tuple(z.shape)} has no batch dimension to the left of its {event_dim} event dims: "
+                    f"z of shape {list(z.shape)} has no batch dimension to the left of its {event_dim} event dims: "
                     "a pushforward is the distribution of a batch, (N, D) for vectors or (N, T, D) for sequences"
                 )
             z = Delta(z, event_dim=event_dim)
-        elif not z.batch_shape:
+        elif not len(z.batch_shape):
             raise ValueError(
                 f"the conditional {type(z).__name__} has no batch dimension: a pushforward is the mixture of q(z | x) "
                 "over a batch; declare event dims with .to_event(1)"
@@ -75,17 +76,18 @@ class Pushforward(TorchDistribution):
                 if z.event_dim == 2
                 else f"it scores {entropy.event_dim} event dims"
             )
-            raise ValueError(f"{type(entropy).__name__} does not fit a site of event shape {tuple(z.event_shape)}: {advice}")
-        self.conditional, self.entropy, self.rows = z, entropy, mask
+            shape = tuple(z.event_shape)
+            raise ValueError(f"{type(entropy).__name__} does not fit a site of event shape {shape}: {advice}")
+        self.conditional, self.estimator, self.rows = z, entropy, mask
         super().__init__(z.batch_shape, z.event_shape, validate_args=validate_args)
 
     @property
-    def has_rsample(self) -> bool:
+    def has_rsample(self) -> bool:  # type: ignore[override]
         """Whether the conditional is reparameterised."""
         return self.conditional.has_rsample
 
     @property
-    def has_enumerate_support(self) -> bool:
+    def has_enumerate_support(self) -> bool:  # type: ignore[override]
         """Whether the conditional is discrete and can be enumerated."""
         return self.conditional.has_enumerate_support
 
@@ -97,13 +99,14 @@ class Pushforward(TorchDistribution):
     def expand(self, batch_shape, _instance=None) -> "Pushforward":
         """The same pushforward, drawn independently along new dims to the left of the batch."""
         new = self._get_checked_instance(Pushforward, _instance)
-        new.conditional, new.entropy, new.rows = self.conditional, self.entropy, self.rows
+        new.conditional, new.estimator, new.rows = self.conditional, self.estimator, self.rows
         super(Pushforward, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
 
-    def _expanded(self) -> torch.distributions.Distribution:
-        return self.conditional if self.batch_shape == self.conditional.batch_shape else self.conditional.expand(self.batch_shape)
+    def _expanded(self) -> TorchDistribution:
+        same = self.batch_shape == self.conditional.batch_shape
+        return self.conditional if same else self.conditional.expand(self.batch_shape)
 
     def rsample(self, sample_shape=()) -> Tensor:
         """Reparameterised draws from the conditional."""
@@ -121,11 +124,11 @@ class Pushforward(TorchDistribution):
         """Estimated log R at each value, nats, expanded to the full batch shape."""
         lead = value.shape[: value.dim() - self.event_dim]
         shape = torch.broadcast_shapes(lead, self.batch_shape)
-        return self.entropy(value, self.conditional, self.rows).expand(shape)
+        return self.estimator(value, self.conditional, self.rows).expand(shape)
 
     def score_parts(self, value: Tensor) -> ScoreParts:
         """Marginal for the value, conditional for the score function, marginal for the entropy."""
         log_prob = self.log_prob(value)
         if self.has_rsample:
-            return ScoreParts(log_prob, 0.0, log_prob)
+            return ScoreParts(log_prob, 0.0, log_prob)  # type: ignore[arg-type]
         return ScoreParts(log_prob, self._expanded().log_prob(value), log_prob)

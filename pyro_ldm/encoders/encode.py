@@ -93,8 +93,8 @@ def _by_differentiation(encoder: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
         jacobian = torch.func.vmap(torch.func.jacrev(row), chunk_size=max(1, 2**22 // x.shape[1] ** 2))(x)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"the Jacobian of {type(encoder).__name__} row by row failed: an invertible encoder maps each row on its own "
-            f"(no batch normalisation in training mode, no dropout). {error}"
+            f"the Jacobian of {type(encoder).__name__} row by row failed: an invertible encoder maps each row "
+            f"on its own (no batch normalisation in training, no dropout). {error}"
         ) from error
     return z, torch.linalg.slogdet(jacobian).logabsdet
 
@@ -102,9 +102,9 @@ def _by_differentiation(encoder: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
 def _same_width(z: Tensor, x: Tensor) -> Tensor:
     if z.shape != x.shape:
         raise ValueError(
-            f"an invertible encoder keeps the shape, but maps {tuple(x.shape)} to {tuple(z.shape)}: onto fewer dimensions "
-            "there is no such volume (0.5 log det J J' misses H[x | z] and picks the smallest components); "
-            "reduce by encoders.PCA first, then use a square map"
+            f"an invertible encoder keeps the shape, but maps {tuple(x.shape)} to {tuple(z.shape)}: "
+            "onto fewer dimensions there is no such volume (0.5 log det J J' misses H[x | z] and picks the smallest "
+            "components); reduce by encoders.PCA first, then use a square map"
         )
     return z
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class PCA(nn.Module):
-    r"""Principal components of the data, whitened by default: what makes ``Jacobian`` usable where data lie in a subspace.
+    r"""Principal components, whitened by default: they make ``Jacobian`` usable where the data lie in a subspace.
 
     .. math:: y = \Lambda^{-1/2} V^\top (x - \mu)
 
@@ -51,7 +51,9 @@ class PCA(nn.Module):
         variance, vectors = variance.flip(0)[:out_features], vectors.flip(1)[:, :out_features]
         if self.whiten and variance[-1] <= 1e-10 * variance[0]:
             rank = int((variance > 1e-10 * variance[0]).sum())
-            raise ValueError(f"the data have rank {rank}, PCA was asked for {out_features} components: keep {rank} or fewer")
+            raise ValueError(
+                f"the data have rank {rank}, PCA was asked for {out_features} components: keep {rank} or fewer"
+            )
         # A sign convention, so that a fit is reproducible: the largest entry of each component is positive.
         sign = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
         self.mean.copy_(rows.mean(0))

@@ -1,6 +1,7 @@
 """Several guides as one: the encoder's, and an AutoGuide for the prior's global parameters."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from pyro.nn import PyroModule
@@ -26,7 +27,7 @@ class Compose(PyroModule):
 
     def __init__(self, *guides: Callable):
         super().__init__()
-        self.guides = PyroModule[torch.nn.ModuleList](guides)
+        self.guides: Any = PyroModule[torch.nn.ModuleList](guides)  # type: ignore[arg-type]
 
     def forward(self, *batch) -> dict:
         """Run each guide."""

@@ -17,7 +17,7 @@ class Gaussian(PyroModule):
         encoder: Any module that maps x (N, ...) to (N, 2 D): means, and scales before a softplus.
         entropy: Estimator of log R; :class:`~pyro_ldm.entropy.Mixture` reads these conditionals.
         site: Name of the site.
-        min_scale: Added to the scale, in units of z: under a learned scale an estimator may reward narrowing without end.
+        min_scale: Added to the scale, in units of z, which an estimator may otherwise reward for narrowing.
 
     Example:
         >>> guide = Gaussian(torch.nn.Linear(8, 4), ldm.entropy.Mixture())

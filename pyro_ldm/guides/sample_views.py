@@ -1,5 +1,7 @@
 """Several sites under one joint estimate of their density: the views of a pair."""
 
+from typing import Any
+
 import pyro
 import torch
 from pyro.distributions import Delta, Unit
@@ -73,13 +75,15 @@ def sample_views(sites: dict, entropy: Entropy, *, mask: Tensor | None = None, i
         )
     if entropy.reads_conditional and any(isinstance(q, Delta) for q in views):
         raise ValueError(f"{type(entropy.entropy).__name__} needs stochastic encoders: pass distributions q(z | x)")
-    infer = {**(infer or {}), "views": True}
-    values = {name: pyro.sample(name, Pushforward(q, Zero()), infer=infer) for name, q in zip(sites, views, strict=True)}
+    options: Any = {**(infer or {}), "views": True}
+    values = {
+        name: pyro.sample(name, Pushforward(q, Zero()), infer=options) for name, q in zip(sites, views, strict=True)
+    }
     stacked = torch.stack(torch.broadcast_tensors(*values.values()), dim=-1 - views[0].event_dim)
     log_prob = entropy(stacked, Views(views), mask)
     log_prob = log_prob.expand(torch.broadcast_shapes(log_prob.shape, views[0].batch_shape))
     # A factor that names its estimator, so that an objective can say what it is.
     factor = Unit(log_prob, has_rsample=True)
-    infer = {"is_auxiliary": True, "entropy": entropy, "sites": tuple(sites)}
-    pyro.sample("_".join([*sites, "entropy"]), factor, obs=factor.sample(), infer=infer)
+    options = {"is_auxiliary": True, "entropy": entropy, "sites": tuple(sites)}
+    pyro.sample("_".join([*sites, "entropy"]), factor, obs=factor.sample(), infer=options)
     return values

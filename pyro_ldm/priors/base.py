@@ -5,8 +5,8 @@ from abc import abstractmethod
 import pyro
 import torch
 from pyro.distributions import TorchDistribution, constraints
-from pyro.nn import PyroModule, PyroParam, PyroSample
 from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import Tensor, nn
 
 
@@ -38,7 +38,8 @@ class Prior(PyroModule):
             if tuple(value.shape()) not in ((), (1,), (self.latent_dim,)) or len(value.batch_shape):
                 raise ValueError(
                     f"the distribution of {name} must have shape () or ({self.latent_dim},), all of it event dims: "
-                    f"got batch shape {tuple(value.batch_shape)} and event shape {tuple(value.event_shape)}; use .to_event(1)"
+                    f"got batch shape {tuple(value.batch_shape)} and event shape {tuple(value.event_shape)}; "
+                    "use .to_event(1)"
                 )
             self._event_dims[name] = value.event_dim
             setattr(self, name, PyroSample(value))

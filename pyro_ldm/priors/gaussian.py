@@ -16,7 +16,8 @@ class Gaussian(Sources):
 
     Args:
         latent_dim: D.
-        scale: sigma, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a distribution (Bayesian).
+        scale: sigma, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
+            distribution (Bayesian).
 
     Shape:
         z (N, D), N the length of the batch.

@@ -17,7 +17,8 @@ class GaussianViews(Prior):
 
     Args:
         latent_dim: D.
-        noise: s, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a distribution (Bayesian).
+        noise: s, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
+            distribution (Bayesian).
         scale: sigma, in units of z, likewise; ``None`` is a flat prior over z, which cannot be sampled.
 
     Shape:

@@ -13,12 +13,13 @@ class GeneralizedGaussian(Sources):
 
     .. math:: p(z_d) = \frac{\beta_d}{2 \alpha_d \Gamma(1 / \beta_d)} \exp(-|z_d / \alpha_d|^{\beta_d})
 
-    Exponent 1 is Laplace, 2 Gaussian, infinity uniform. A free exponent runs off towards the uniform density: a learned one
-    is bounded to (0.25, 8); a Bayesian one has its prior.
+    Exponent 1 is Laplace, 2 Gaussian, infinity uniform. A free exponent runs off towards the uniform density:
+    a learned one is bounded to (0.25, 8); a Bayesian one has its prior.
 
     Args:
         latent_dim: D.
-        power: beta, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a distribution (Bayesian).
+        power: beta, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
+            distribution (Bayesian).
         scale: alpha, in units of z, likewise.
 
     Shape:

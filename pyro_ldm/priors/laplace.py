@@ -13,7 +13,8 @@ class Laplace(Sources):
 
     Args:
         latent_dim: D.
-        scale: b, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a distribution (Bayesian).
+        scale: b, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
+            distribution (Bayesian).
 
     Shape:
         z (N, D), N the length of the batch.

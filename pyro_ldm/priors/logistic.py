@@ -13,7 +13,8 @@ class Logistic(Sources):
 
     Args:
         latent_dim: D.
-        scale: s, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a distribution (Bayesian).
+        scale: s, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
+            distribution (Bayesian).
 
     Shape:
         z (N, D), N the length of the batch.

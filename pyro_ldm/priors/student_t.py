@@ -13,7 +13,8 @@ class StudentT(Sources):
 
     Args:
         latent_dim: D.
-        df: nu, degrees of freedom, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a distribution (Bayesian).
+        df: nu, degrees of freedom, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
+            distribution (Bayesian).
         scale: s, in units of z, likewise.
 
     Shape:

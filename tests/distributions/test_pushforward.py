@@ -66,7 +66,9 @@ def test_masked_steps_count_in_no_estimate():
     mask = torch.rand(40, 3) > 0.3
     scores = ldm.Pushforward(z, Pooled(KNN()), event_dim=2, mask=mask).log_prob(z)
     changed = torch.where(mask.unsqueeze(-1), z, 1e3)
-    torch.testing.assert_close(ldm.Pushforward(changed, Pooled(KNN()), event_dim=2, mask=mask).log_prob(changed), scores)
+    torch.testing.assert_close(
+        ldm.Pushforward(changed, Pooled(KNN()), event_dim=2, mask=mask).log_prob(changed), scores
+    )
     expected = torch.zeros(40, 3)
     expected[mask] = KNN()(z[mask])
     torch.testing.assert_close(scores, expected.sum(-1))

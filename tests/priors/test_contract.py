@@ -63,7 +63,10 @@ class TestEvery:
             assert z["value"].shape == (5, 7, 2)
             trace.compute_log_prob()
             # One particle on its own, its hyperparameter given, scores the same.
-            one = poutine.condition(prior(2, **{name: hyper}), {k: s["value"][3] for k, s in sites(trace).items() if k != name} | {name: value[3].reshape(shape)})
+            one = poutine.condition(
+                prior(2, **{name: hyper}),
+                {k: s["value"][3] for k, s in sites(trace).items() if k != name} | {name: value[3].reshape(shape)},
+            )
             alone = poutine.trace(one).get_trace(range(7))
             alone.compute_log_prob()
             for site in sites(alone).keys() - {name}:
