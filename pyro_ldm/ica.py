@@ -1,22 +1,23 @@
-r"""Linear ICA as a scikit-learn estimator: the stock ELBO of a linear invertible encoder, minimised in closed loop.
+r"""Linear ICA as a scikit-learn estimator: the stock ELBO of a linear invertible encoder, minimised without handlers.
 
-.. math:: \mathcal L(W) = -\frac{1}{N} \sum_{i=1}^N \sum_{d=1}^D \log p_d \bigl( (W x_i)_d \bigr) - \log |\det W|
-    = -\mathrm{ELBO}
+.. math:: \mathcal L(W, b) = -\frac{1}{N} \sum_{i=1}^N \sum_{d=1}^D \log p_d(z_{id}) - \log |\det W| = -\mathrm{ELBO},
+    \qquad z_i = W x_i + b
 
-The loop works on relative steps, :math:`W \leftarrow e^E W`. With the scores :math:`\psi_d = -(\log p_d)'`, which autograd
-takes from any prior, and z = W x,
+Steps are relative, :math:`W \leftarrow e^E W`. With the scores :math:`\psi_d = -(\log p_d)'`, which autograd takes from any
+prior, and y = W x,
 
-.. math:: \frac{\partial \mathcal L}{\partial E} = \tfrac{1}{N} \sum_i \psi(z_i) z_i^\top - I, \qquad
+.. math:: \frac{\partial \mathcal L}{\partial E} = \mathbb{E}[\psi(z) y^\top] - I, \qquad
     \frac{\partial^2 \mathcal L}{\partial E_{ij} \partial E_{kl}} \approx \delta_{ik} \delta_{jl} \,
-    \mathbb{E}[\psi_i'(z_i)] \, \mathbb{E}[z_j^2] + \delta_{il} \delta_{jk}
+    \mathbb{E}[\psi_i'(z_i)] \, \mathbb{E}[y_j^2] + \delta_{il} \delta_{jk}
 
 The approximation is exact for independent z, falls apart into 2 x 2 blocks, and starts every L-BFGS direction.
 """
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import pyro
@@ -45,11 +46,13 @@ KINKS = 0.02  # share of the loss's statistical uncertainty, K^2 / 2N; kinks hid
 class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Linear independent component analysis under a prior of one's own, by exact maximum likelihood.
 
-    .. math:: \min_W \; -\mathbb{E}_x[\log P(W x)] - \log |\det W|
+    .. math:: \min_{W, b} \; -\mathbb{E}_x[\log P(W x + b)] - \log |\det W|
 
-    This is the stock ELBO of ``Objective(prior, Invertible(linear))``, of the centred and PCA-whitened data, minimised by
-    preconditioned L-BFGS on all data. Hyperparameters of the prior that are learned (``nn.Parameter``) are fitted with
-    W; Bayesian ones (distributions) to their posterior mode given W, their log-density counting once for all data.
+    This is the stock ELBO of ``Objective(prior, Invertible(nn.Linear(K, K)))`` on the centred and PCA-whitened data, minimised
+    by preconditioned L-BFGS on all data. Hyperparameters of the prior that are learned (``nn.Parameter``) are fitted with
+    W and b; Bayesian ones (distributions) likewise, their log-density counting once for all data: a posterior mode.
+
+    The bias b puts the prior's origin where skewed sources want it. FastICA has no such thing, nor an origin.
 
     The prior says what a source looks like, and that is what is found: Laplace sources are heavy-tailed; of flat-topped
     ones it sees nothing. Where both may be there, learn the exponent: ``priors.GeneralizedGaussian`` with ``power=
@@ -66,11 +69,12 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random_state: Seed of the random rotation it starts from.
 
     Attributes:
-        components_: Unmixing matrix, (K, M), sources per unit of x: ``transform(X) = (X - mean_) @ components_.T``.
-            The sources have the scale of the prior, not unit variance.
+        components_: Unmixing matrix, (K, M), sources per unit of x: ``transform(X) = (X - mean_) @ components_.T + bias_``.
+            The sources have the scale of the prior, not unit variance. It is W times ``whitening_``.
+        bias_: b, (K,), in units of the sources.
         mixing_: Its pseudo-inverse, (M, K).
         mean_: Mean of each column, (M,).
-        whitening_: PCA whitening, (K, M); components_ is W times this.
+        whitening_: PCA whitening, (K, M), of ``X - mean_``.
         prior_: The fitted copy of the prior; what was learned is at its optimum, what was Bayesian at its mode.
         loss_: The ELBO's loss on the whitened data, nats per datum: the exact negative log-likelihood, less the log-density of
             Bayesian hyperparameters / N. For K = M, that of the raw data is ``loss_ - log |det whitening_|``.
@@ -129,17 +133,18 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         start = check_random_state(self.random_state).standard_normal((latent_dim, latent_dim))
         with pyro.validation_enabled(False), torch.enable_grad():
             likelihood = _Likelihood(rows @ whitening.T, self.prior_)
-            unmixing = likelihood.to_scale(torch.linalg.qr(torch.from_numpy(start))[0])
-            unmixing, self.loss_, self.n_iter_ = _minimise(likelihood, unmixing, max_iter=self.max_iter, tol=self.tol)
+            point = likelihood.start(torch.linalg.qr(torch.from_numpy(start))[0])
+            point, self.loss_, self.n_iter_ = _minimise(likelihood, point, max_iter=self.max_iter, tol=self.tol)
         self.whitening_ = whitening.numpy()
-        self.components_ = (unmixing @ whitening).numpy()
+        self.components_ = (point.unmixing @ whitening).numpy()
+        self.bias_ = point.bias.numpy()
         self.mixing_ = np.linalg.pinv(self.components_)
         return self
 
     def transform(self, X) -> np.ndarray:
         """Sources (N, K) of X (N, M)."""
         check_is_fitted(self)
-        return (self._validated(X) - self.mean_) @ self.components_.T
+        return (self._validated(X) - self.mean_) @ self.components_.T + self.bias_
 
     def inverse_transform(self, X) -> np.ndarray:
         """Data (N, M) of sources X (N, K); exact on what transform returned, if K = M."""
@@ -147,7 +152,7 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != len(self.components_):
             raise ValueError(f"sources of shape {X.shape}, where (N, {len(self.components_)}) is wanted")
-        return X @ self.mixing_.T + self.mean_
+        return (X - self.bias_) @ self.mixing_.T + self.mean_
 
     @property
     def _n_features_out(self) -> int:
@@ -213,99 +218,120 @@ def _instance(prior: Sources | Callable[[int], Sources] | None, latent_dim: int)
     return copy.deepcopy(prior).double()
 
 
+class _Point(NamedTuple):
+    """Unmixing W (D, D) and bias b (D,) of z = W x + b, and the prior's unconstrained hyperparameters in one vector."""
+
+    unmixing: Tensor
+    bias: Tensor
+    theta: Tensor
+
+    def move(self, step: Tensor) -> "_Point":
+        """The point at a step (E, b, theta), one vector: along the exponential map for W, straight for the others."""
+        size, dim = self.unmixing.numel(), len(self.bias)
+        relative = torch.linalg.matrix_exp(step[:size].view_as(self.unmixing))
+        return _Point(relative @ self.unmixing, self.bias + step[size : size + dim], self.theta + step[size + dim :])
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Sources of rows x."""
+        return torch.addmm(self.bias, x, self.unmixing.T)
+
+
 class _Likelihood:
-    """Loss and derivatives at (W, theta): W (D, D), theta the prior's unconstrained hyperparameters in one vector."""
+    """Loss and derivatives of whitened rows x (N, D) under a prior, whose hyperparameters it moves."""
 
     def __init__(self, x: Tensor, prior: Sources):
         self.x, self.prior = x, prior
-        # Within a scope of their own, as a Bayesian or learned hyperparameter that is read in a call is stored globally.
+        self.few = x[:: max(1, len(x) // CURVATURE_ROWS)]
+        # In a scope of its own, as what is read in a call of the prior would be stored globally.
         with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             trace = poutine.trace(poutine.block(prior, hide=["batch", "z"])).get_trace(range(1))
             self.hyperpriors = {name: site["fn"] for name, site in trace.nodes.items() if site["type"] == "sample"}
             for name, fn in self.hyperpriors.items():
-                mode = init_to_mean(trace.nodes[name]).double()
-                setattr(prior, name, PyroParam(mode, constraint=fn.support))
+                setattr(prior, name, PyroParam(init_to_mean(trace.nodes[name]).double(), constraint=fn.support))
         self.params = [param for param in prior.parameters() if param.requires_grad]
-        num = max(1, len(x) // CURVATURE_ROWS)
-        self.few = x[::num]
-
-    @property
-    def theta(self) -> Tensor:
-        """The current hyperparameters."""
-        return parameters_to_vector(self.params).detach() if self.params else self.x.new_zeros(0)
 
     def set(self, theta: Tensor) -> None:
         """Write the hyperparameters into the prior."""
         vector_to_parameters(theta, self.params)
 
-    def __call__(self, unmixing: Tensor, theta: Tensor) -> tuple[float, Tensor]:
-        """Loss, nats per datum, and its gradient with respect to (E, theta), one vector."""
-        energy, by_step, by_theta = self._energy(self.x, unmixing, theta)
-        loss = energy - float(torch.linalg.slogdet(unmixing).logabsdet)
-        return loss, torch.cat([(by_step - torch.eye(len(unmixing)).to(by_step)).flatten(), by_theta])
+    def __call__(self, point: _Point) -> tuple[float, Tensor]:
+        """Loss, nats per datum, and its gradient with respect to a step, one vector."""
+        energy, gradient = self._energy(self.x, point)
+        size, dim = point.unmixing.numel(), len(point.bias)
+        gradient[: size : dim + 1] -= 1  # the diagonal: the volume grows by the trace of E
+        return energy - float(torch.linalg.slogdet(point.unmixing).logabsdet), gradient
 
-    def _energy(self, x: Tensor, unmixing: Tensor, theta: Tensor) -> tuple[float, Tensor, Tensor]:
-        r""":math:`-\mathbb{E} \log P(W x, \theta)`, counting the hyperprior once for all data, and its derivatives."""
-        self.set(theta)
+    def _energy(self, x: Tensor, point: _Point) -> tuple[float, Tensor]:
+        r""":math:`-\mathbb{E} \log P(z) - \tfrac{1}{N} \log P(\theta)`, and its gradient."""
+        self.set(point.theta)
         source = self.prior.source()
-        energy, by_step, by_theta = 0.0, torch.zeros_like(unmixing), torch.zeros_like(theta)
+        energy = 0.0
+        by_step, by_bias, by_theta = (torch.zeros_like(part) for part in point)
         for rows in x.split(CHUNK):
-            z = (rows @ unmixing.T).requires_grad_()
+            z = point.encode(rows).requires_grad_()
             total = -source.log_prob(z).sum()
-            score, *rest = torch.autograd.grad(total, [z, *self.params], retain_graph=bool(self.params), materialize_grads=True)
-            energy += total.item()
-            by_step += score.T @ z.detach()
-            if rest:
-                by_theta += parameters_to_vector(rest)
-        energy, by_step, by_theta = energy / len(x), by_step / len(x), by_theta / len(x)
+            score, *rest = torch.autograd.grad(
+                total, [z, *self.params], retain_graph=bool(self.params), materialize_grads=True
+            )
+            energy += total.item() / len(x)
+            by_step.addmm_(score.T, z.detach() - point.bias, alpha=1 / len(x))
+            by_bias += score.sum(0) / len(x)
+            by_theta += self._flat(rest) / len(x)
         if self.hyperpriors:
             total = -sum(fn.log_prob(getattr(self.prior, name)).sum() for name, fn in self.hyperpriors.items())
             energy += total.item() / len(self.x)
-            if total.requires_grad:  # a uniform hyperprior's does not: all that it does is bound
-                grads = torch.autograd.grad(total, self.params, materialize_grads=True)
-                by_theta = by_theta + parameters_to_vector(grads) / len(self.x)
-        return energy, by_step, by_theta
+            if total.requires_grad:  # a uniform hyperprior's does not: it only bounds
+                by_theta += self._flat(torch.autograd.grad(total, self.params, materialize_grads=True)) / len(self.x)
+        return energy, torch.cat([by_step.flatten(), by_bias, by_theta])
 
-    def curvature(self, unmixing: Tensor, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        """The approximate Hessian's inverse at (W, theta), as a function of a vector like the gradient."""
-        self.set(theta)
-        z = self.few @ unmixing.T
+    def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
+        return parameters_to_vector(tensors).detach() if tensors else self.x.new_zeros(0)
+
+    def curvature(self, point: _Point) -> Callable[[Tensor], Tensor]:
+        """The approximate Hessian's inverse at a point, as a function of a vector like the gradient."""
+        self.set(point.theta)
+        z = point.encode(self.few)
         width = z.std(0) * len(z) ** -0.2
         slope = (self._score(z + width) - self._score(z - width)) / (2 * width)
+        z = z - point.bias
         off = slope.mean(0).unsqueeze(-1) * z.square().mean(0)
         # Blocks ((a, 1), (1, b)); what is not clearly positive is shifted until it is.
         smallest = (off + off.T - ((off - off.T).square() + 4).sqrt()) / 2
         off = off + (SMALLEST_CURVATURE - smallest).clamp(min=0)
         det = (off * off.T - 1).fill_diagonal_(1.0)
-        own = ((slope * z.square()).mean(0) + 1).clamp(min=SMALLEST_CURVATURE)
-        of_theta = self._curvature_of_theta(unmixing, theta)
+        others = [(slope * z.square()).mean(0) + 1, slope.mean(0), self._curvature_of_theta(point).abs()]
+        own, *others = (part.clamp(min=SMALLEST_CURVATURE) for part in others)
+        scale = torch.cat(others)
 
         def solve(vector: Tensor) -> Tensor:
             gradient, rest = vector[: off.numel()].view_as(off), vector[off.numel() :]
             step = (off.T * gradient - gradient.T) / det
             step = step.diagonal_scatter(gradient.diagonal() / own)
-            return torch.cat([step.flatten(), rest / of_theta])
+            return torch.cat([step.flatten(), rest / scale])
 
         return solve
 
-    def _curvature_of_theta(self, unmixing: Tensor, theta: Tensor) -> Tensor:
+    def _curvature_of_theta(self, point: _Point) -> Tensor:
         """Diagonal, where each source has hyperparameters of its own; a fair scale, where one is shared."""
-        result, at, delta = torch.ones_like(theta), 0, 1e-3
-        base = self._energy(self.few, unmixing, theta)[2]
+        result, at, delta = torch.ones_like(point.theta), 0, 1e-3
+        if not self.params:
+            return result
+        base = self._energy(self.few, point)[1][-len(result) :]
         for param in self.params:
             block = slice(at, at := at + param.numel())
-            moved = theta.clone()
+            moved = point.theta.clone()
             moved[block] += delta
-            result[block] = ((self._energy(self.few, unmixing, moved)[2] - base) / delta)[block]
-        return result.abs().clamp(min=SMALLEST_CURVATURE)
+            gradient = self._energy(self.few, point._replace(theta=moved))[1][-len(result) :]
+            result[block] = ((gradient - base) / delta)[block]
+        return result
 
     def _score(self, z: Tensor) -> Tensor:
         z = z.detach().requires_grad_()
         return torch.autograd.grad(-self.prior.source().log_prob(z).sum(), z)[0]
 
     @torch.no_grad()
-    def to_scale(self, unmixing: Tensor) -> Tensor:
+    def start(self, unmixing: Tensor) -> _Point:
         """Scale each row to the prior, by the best power of 2, as a step of the loop cannot go far."""
         z = self.few @ unmixing.T
         source, powers = self.prior.source(), 2.0 ** torch.arange(-24, 25, dtype=z.dtype)
@@ -315,18 +341,17 @@ class _Likelihood:
                 f"{type(self.prior).__name__} gives the data no density: source() must return univariate densities on the "
                 f"whole real line, of batch shape () or ({z.shape[1]},)"
             )
-        return powers[loss.nan_to_num(nan=torch.inf).argmin(0)].unsqueeze(-1) * unmixing
+        best = powers[loss.nan_to_num(nan=torch.inf).argmin(0)]
+        return _Point(best.unsqueeze(-1) * unmixing, torch.zeros_like(best), self._flat(self.params))
 
 
-def _minimise(likelihood: _Likelihood, unmixing: Tensor, *, max_iter: int, tol: float) -> tuple[Tensor, float, int]:
-    """Preconditioned L-BFGS with backtracking; W, its loss and the number of iterations. The prior keeps theta."""
-    point = unmixing, likelihood.theta
-    loss, gradient = likelihood(*point)
-    # Below this the steps of a kinked density are smaller than the distance of its kinks: see the search's halvings.
-    uncertain = KINKS * len(unmixing) ** 2 / (2 * len(likelihood.x))
+def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: float) -> tuple[_Point, float, int]:
+    """Preconditioned L-BFGS with backtracking; where it ends, the loss there, and the number of iterations."""
+    loss, gradient = likelihood(point)
+    uncertain = KINKS * len(point.bias) ** 2 / (2 * len(likelihood.x))
     memory: list[tuple[Tensor, Tensor]] = []
     for iteration in range(1, max_iter + 1):
-        solve = likelihood.curvature(*point)
+        solve = likelihood.curvature(point)
         for pairs in (memory, []):  # where a step gains nothing, the next is tried without the memory
             step = -_two_loops(gradient, pairs, solve)
             expected = -float(gradient @ step) / 2
@@ -336,8 +361,8 @@ def _minimise(likelihood: _Likelihood, unmixing: Tensor, *, max_iter: int, tol: 
             # Where a step of next to no use fails, it fails by a kink, and no shorter one would be of more use.
             for halving in range(HALVINGS if expected > uncertain else 1):
                 share = shrink * 0.5**halving
-                trial = _move(point, share * step)
-                new_loss, new_gradient = likelihood(*trial)
+                trial = point.move(share * step)
+                new_loss, new_gradient = likelihood(trial)
                 if new_loss < loss - 1e-4 * share * expected and bool(new_gradient.isfinite().all()):
                     break
             else:
@@ -353,15 +378,8 @@ def _minimise(likelihood: _Likelihood, unmixing: Tensor, *, max_iter: int, tol: 
         point, loss, gradient = trial, new_loss, new_gradient
     else:
         warnings.warn(f"ICA has not converged in {max_iter} iterations: raise max_iter or tol", ConvergenceWarning, stacklevel=3)
-    likelihood.set(point[1])
-    return point[0], loss, iteration
-
-
-def _move(point: tuple[Tensor, Tensor], step: Tensor) -> tuple[Tensor, Tensor]:
-    """W along the exponential map, and theta along the line."""
-    unmixing, theta = point
-    size = unmixing.numel()
-    return torch.linalg.matrix_exp(step[:size].view_as(unmixing)) @ unmixing, theta + step[size:]
+    likelihood.set(point.theta)
+    return point, loss, iteration
 
 
 def _two_loops(gradient: Tensor, memory: list[tuple[Tensor, Tensor]], solve: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,0 +1,90 @@
+"""Batches from whatever data come as, in an order that depends on the seed and the epoch alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class Rows(Dataset):
+    """Tensors of equal length, indexed by many rows at once."""
+
+    def __init__(self, tensors: tuple[Tensor, ...]):
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+class Shuffle(Sampler):
+    """Whole batches in random order; the order of an epoch needs no history, so that a run can go on from any epoch.
+
+    A last, short batch is left out: an entropy estimated from few rows has another bias than the others'.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int):
+        self.size, self.batch_size, self.seed, self.epoch = size, min(size, batch_size), seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size // self.batch_size
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=generator)
+        return iter(order[: len(self) * self.batch_size].split(self.batch_size))
+
+
+def tensors_of(data: Any) -> tuple[Tensor, ...]:
+    """The tensors of a batch: of a tensor, a sequence of tensors, or anything with an ``x``, as our data sets have it.
+
+    Raises:
+        TypeError: If there are none.
+    """
+    if torch.is_tensor(data):
+        return (data,)
+    if hasattr(data, "x") and torch.is_tensor(data.x):
+        return (data.x,)
+    if isinstance(data, tuple | list) and data and all(torch.is_tensor(t) for t in data):
+        return tuple(data)
+    raise TypeError(
+        f"data is a tensor (N, ...), a tuple of tensors, a pyro_ldm.datasets.Data or a DataLoader, got {type(data).__name__}"
+    )
+
+
+def make_loader(data: Any, *, batch_size: int, seed: int) -> DataLoader:
+    """A loader of batches that are tuples of tensors; a user's own DataLoader is taken as it is.
+
+    Raises:
+        TypeError: If the data are of no known kind.
+        ValueError: If there are fewer than two rows, lengths differ, or values are not finite.
+    """
+    if isinstance(data, DataLoader):
+        return data
+    tensors = tensors_of(data)
+    lengths = {len(tensor) for tensor in tensors}
+    if len(lengths) != 1:
+        raise ValueError(f"the tensors of a batch must have equally many rows, got {[len(t) for t in tensors]}")
+    (size,) = lengths
+    if size < 2 or batch_size < 2:
+        raise ValueError(
+            f"an entropy is estimated from at least two rows, got {size} rows in batches of {batch_size}: "
+            "add data or enlarge the batch"
+        )
+    for tensor in tensors:
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).reshape(size, -1).any(-1).sum())
+            raise ValueError(f"the data contain NaN or Inf in {bad} of {size} rows: drop or impute them before fitting")
+    return DataLoader(Rows(tensors), sampler=Shuffle(size, batch_size, seed), batch_size=None)
+
+
+def as_batch(batch: Any) -> tuple[Tensor, ...]:
+    """What a loader yields, as a tuple of tensors."""
+    return (batch,) if torch.is_tensor(batch) else tuple(batch)

@@ -1,0 +1,112 @@
+"""The objective as a Lightning module: a step, what is reported after each epoch, and what a checkpoint holds."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from pyro_ldm.objective import Objective, Terms
+from pyro_ldm.training.loader import as_batch
+
+
+class ObjectiveModule(lightning.LightningModule):
+    """Trains an objective; keeps a row of history per epoch.
+
+    Args:
+        objective: The loss.
+        optimizer: From parameters to a torch optimizer.
+        views: From a batch's first tensor to a tuple of views, on the device; ``None`` leaves batches as they are.
+        probe: A fixed batch, on which alignment and uniformity are reported after each epoch.
+        seed: Each epoch's random numbers are a function of the seed and the epoch, so that a run can go on from any
+            epoch and be the same.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        optimizer: Callable,
+        views: Callable | None,
+        probe: tuple[Tensor, ...],
+        seed: int,
+    ):
+        super().__init__()
+        self.objective = objective
+        self.optimizer, self.views, self.probe, self.seed = optimizer, views, probe, seed
+        self.history: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []
+        self._validation: list[Tensor] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The user's optimizer on all parameters of prior and guide."""
+        return self.optimizer(self.objective.parameters())
+
+    def on_train_epoch_start(self) -> None:
+        """Begin an epoch from random numbers of its own."""
+        seed = self.seed * 1_000_003 + self.current_epoch
+        random.seed(seed)
+        numpy.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        self._losses.clear()
+
+    def prepared(self, batch: Any) -> tuple[Tensor, ...]:
+        """The batch as the objective takes it."""
+        tensors = as_batch(batch)
+        return tensors if self.views is None else (*self.views(tensors[0]), *tensors[1:])
+
+    def training_step(self, batch: Any, _) -> Tensor:
+        """Loss of a batch, nats per datum."""
+        loss = self.objective(*self.prepared(batch))
+        if not torch.isfinite(loss.detach()):
+            raise ValueError(
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}: lower the learning rate, "
+                "clip gradients (gradient_clip=1.0), or look at the data"
+            )
+        self._losses.append(loss.detach())
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(as_batch(batch)[0]))
+        return loss
+
+    def validation_step(self, batch: Any, _) -> None:
+        """Loss of a held-out batch, nats per datum."""
+        self._validation.append(self.objective(*self.prepared(batch)).detach())
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean over the held-out batches."""
+        self.log("validation_loss", torch.stack(self._validation).mean(), prog_bar=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Add a row of history."""
+        terms = self.terms()
+        row = {"epoch": float(self.current_epoch + 1), "loss": float(torch.stack(self._losses).mean())}
+        row |= {"alignment": terms.alignment, "uniformity": terms.uniformity, "kl": terms.kl}
+        row |= {"global_kl": terms.global_kl}
+        if self._validation:
+            row["validation_loss"] = float(torch.stack(self._validation).mean())
+            self._validation.clear()
+        self.history.append(row)
+        names = ("alignment", "uniformity", "kl")
+        self.log_dict({name: row[name] for name in names}, prog_bar=True)
+        self.log("epoch_loss", row["loss"])
+
+    def terms(self) -> Terms:
+        """The objective's split on the fixed batch, in evaluation mode, on random numbers of its own."""
+        training = self.objective.training
+        self.objective.eval()
+        probe = tuple(tensor.to(self.device) for tensor in self.probe)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+            torch.manual_seed(self.seed)
+            terms = self.objective.terms(*self.prepared(probe))
+        self.objective.train(training)
+        return terms
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """History goes with the state."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """History comes with the state."""
+        self.history = list(checkpoint["history"])
