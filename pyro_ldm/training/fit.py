@@ -131,10 +131,13 @@ def fit(
     module = _module(prior, guide, elbo, loader, seed=seed, **settings)
     if reached:
         module.objective.load_state_dict(best)
+    trainer_settings["enable_checkpointing"] = checkpoint is not None
     trainer_settings["callbacks"] = [*callbacks, *_callbacks(patience, held_out is not None, checkpoint)]
     ckpt = str(checkpoint) if resumed else None
+    if resumed and hasattr(getattr(loader, "sampler", None), "set_epoch"):
+        # The trainer opens the loader before it tells the sampler where it is.
+        loader.sampler.set_epoch(len(torch.load(checkpoint, weights_only=True, map_location="cpu")["history"]))
     _train(module, loader, held_out, max_epochs=epochs, logger=logger, ckpt_path=ckpt, **trainer_settings)
-    module.objective.cpu() if accelerator == "cpu" else module.objective
     return Fit(module.objective, module.terms(), module.history, tuple(reached))
 
 
@@ -210,7 +213,7 @@ def _train(module, loader, held_out, *, ckpt_path=None, **settings) -> None:
 
     with _quiet(), pyro.validation_enabled(False):
         trainer = lightning.Trainer(
-            enable_checkpointing=False, enable_model_summary=False, log_every_n_steps=1, **settings
+            enable_model_summary=False, log_every_n_steps=1, **({"enable_checkpointing": False} | settings)
         )
         trainer.fit(module, loader, held_out, ckpt_path=ckpt_path, **({"weights_only": True} if ckpt_path else {}))
         if trainer.interrupted:
