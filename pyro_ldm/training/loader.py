@@ -82,7 +82,9 @@ def make_loader(data: Any, *, batch_size: int, seed: int) -> DataLoader:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).reshape(size, -1).any(-1).sum())
             raise ValueError(f"the data contain NaN or Inf in {bad} of {size} rows: drop or impute them before fitting")
-    return DataLoader(Rows(tensors), sampler=Shuffle(size, batch_size, seed), batch_size=None)
+    # A generator of its own: opening a loader would otherwise draw from the global one.
+    order = Shuffle(size, batch_size, seed)
+    return DataLoader(Rows(tensors), sampler=order, batch_size=None, generator=torch.Generator())
 
 
 def as_batch(batch: Any) -> tuple[Tensor, ...]:
