@@ -15,9 +15,7 @@ import torch
 import pyro_ldm as ldm
 
 
-def main(
-    epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int = 0, out: str | None = None
-) -> dict[str, float]:
+def main(epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int = 0) -> dict[str, float]:
     """Learn, probe, print a table; everything is chosen on training data and reported once on test data."""
     train, test = ldm.datasets.digits().split(seed=seed)
 
@@ -28,7 +26,7 @@ def main(
     augmentation = torch.nn.Sequential(ldm.encoders.Affine(), ldm.encoders.Noise(std=0.1))
     views = ldm.encoders.TwoViews(augmentation)
 
-    fit = ldm.fit(prior, guide, train, views=views, epochs=epochs, batch_size=256, seed=seed, out=out)
+    fit = ldm.fit(prior, guide, train, views=views, epochs=epochs, batch_size=256, seed=seed)
 
     pca = ldm.encoders.PCA(train.x[0].numel(), latent_dim).fit(train.x)
     untrained = ldm.encoders.ConvNet(train.shape, latent_dim).eval()

@@ -3,8 +3,8 @@ r"""Linear ICA as a scikit-learn estimator: the stock ELBO of a linear invertibl
 .. math:: \mathcal L(W, b) = -\frac{1}{N} \sum_{i=1}^N \sum_{d=1}^D \log p_d(z_{id}) - \log |\det W| = -\mathrm{ELBO},
     \qquad z_i = W x_i + b
 
-Steps are relative, :math:`W \leftarrow e^E W`. With the scores :math:`\psi_d = -(\log p_d)'`, which autograd takes from any
-prior, and y = W x,
+Steps are relative, :math:`W \leftarrow e^E W`. With the scores :math:`\psi_d = -(\log p_d)'`, which autograd takes from
+any prior, and y = W x,
 
 .. math:: \frac{\partial \mathcal L}{\partial E} = \mathbb{E}[\psi(z) y^\top] - I, \qquad
     \frac{\partial^2 \mathcal L}{\partial E_{ij} \partial E_{kl}} \approx \delta_{ik} \delta_{jl} \,
@@ -17,7 +17,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
@@ -48,11 +48,10 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     .. math:: \min_{W, b} \; -\mathbb{E}_x[\log P(W x + b)] - \log |\det W|
 
-    This is the stock ELBO of ``Objective(prior, Invertible(nn.Linear(K, K)))`` on the centred and PCA-whitened data, minimised
-    by preconditioned L-BFGS on all data. Hyperparameters of the prior that are learned (``nn.Parameter``) are fitted with
-    W and b; Bayesian ones (distributions) likewise, their log-density counting once for all data: a posterior mode.
-
-    The bias b puts the prior's origin where skewed sources want it. FastICA has no such thing, nor an origin.
+    This is the stock ELBO of ``Objective(prior, Invertible(nn.Linear(K, K)))`` on the centred and PCA-whitened data,
+    minimised by preconditioned L-BFGS on all data. Hyperparameters of the prior that are learned (``nn.Parameter``) are
+    fitted with W and b; Bayesian ones (distributions) likewise, their log-density counting once for all data: a
+    posterior mode. The bias b puts the prior's origin where skewed sources want it.
 
     The prior says what a source looks like, and that is what is found: Laplace sources are heavy-tailed; of flat-topped
     ones it sees nothing. Where both may be there, learn the exponent: ``priors.GeneralizedGaussian`` with ``power=
@@ -69,15 +68,15 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         random_state: Seed of the random rotation it starts from.
 
     Attributes:
-        components_: Unmixing matrix, (K, M), sources per unit of x: ``transform(X) = (X - mean_) @ components_.T + bias_``.
-            The sources have the scale of the prior, not unit variance. It is W times ``whitening_``.
+        components_: Unmixing matrix, (K, M), sources per unit of x: W times ``whitening_``. What ``transform``
+            returns is ``(X - mean_) @ components_.T + bias_``, of the prior's scale, not of unit variance.
         bias_: b, (K,), in units of the sources.
         mixing_: Its pseudo-inverse, (M, K).
         mean_: Mean of each column, (M,).
         whitening_: PCA whitening, (K, M), of ``X - mean_``.
         prior_: The fitted copy of the prior; what was learned is at its optimum, what was Bayesian at its mode.
-        loss_: The ELBO's loss on the whitened data, nats per datum: the exact negative log-likelihood, less the log-density of
-            Bayesian hyperparameters / N. For K = M, that of the raw data is ``loss_ - log |det whitening_|``.
+        loss_: The ELBO's loss on the whitened data, nats per datum: their exact negative log-likelihood, less
+            the log-density of Bayesian hyperparameters / N. For K = M, that of raw data is lower by log |det whitening_|.
         n_iter_: Iterations run.
         n_features_in_: M.
 
@@ -90,8 +89,8 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     References:
         Ablin, Cardoso and Gramfort (2018), Faster independent component analysis by preconditioning with Hessian
-        approximations, https://arxiv.org/abs/1706.08171, section III. Here steps go along the exponential map, any density
-        serves, and the mean of its score's slope is a central difference, which exists for kinked densities too.
+        approximations, https://arxiv.org/abs/1706.08171, section III. Here steps go along the exponential map, any
+        density serves, and the slope of its score is a central difference, which exists for kinked densities too.
 
         Pham and Garat (1997), Blind separation of mixture of independent sources through a quasi-maximum likelihood
         approach, https://doi.org/10.1109/78.599941 (the likelihood).
@@ -108,7 +107,7 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_components: int | None = None,
         *,
         prior: Sources | Callable[[int], Sources] | None = None,
-        max_iter: int = 200,
+        max_iter: int = 500,
         tol: float = 1e-7,
         random_state: int | np.random.RandomState | None = None,
     ):
@@ -123,7 +122,8 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         for name, kind, least in (("max_iter", Integral, 1), ("tol", Real, 0)):
             value = getattr(self, name)
             if not isinstance(value, kind) or value < least:
-                raise ValueError(f"{name} must be {'an integer' if kind is Integral else 'a number'} >= {least}, got {value!r}")
+                noun = "an integer" if kind is Integral else "a number"
+                raise ValueError(f"{name} must be {noun} >= {least}, got {value!r}")
         X = self._validated(X, reset=True)
         self.mean_ = X.mean(axis=0)
         rows = torch.from_numpy(X - self.mean_)
@@ -165,7 +165,8 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         bad = ~np.isfinite(X).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"X contains NaN or infinity in {bad.sum()} of {len(X)} rows (first: row {bad.argmax()}): drop or impute them"
+                f"X contains NaN or infinity in {bad.sum()} of {len(X)} rows (first: row {bad.argmax()}): "
+                "drop or impute them"
             )
         return X
 
@@ -180,7 +181,9 @@ def _whitening(rows: Tensor, n_components: int | None, *, largest: float) -> Ten
         )
     wanted = columns if n_components is None else n_components
     if not isinstance(wanted, Integral) or not 1 <= wanted <= columns:
-        raise ValueError(f"n_components must be an integer from 1 to the {columns} columns of X, or None: got {wanted!r}")
+        raise ValueError(
+            f"n_components must be None or an integer from 1 to the {columns} columns of X, got {wanted!r}"
+        )
     # By QR, not by the covariance, which would square the ratio of the largest to the smallest direction.
     _, singular, directions = torch.linalg.svd(torch.linalg.qr(rows, mode="r")[1])
     eps = torch.finfo(rows.dtype).eps
@@ -207,8 +210,8 @@ def _instance(prior: Sources | Callable[[int], Sources] | None, latent_dim: int)
         prior = prior(latent_dim)
     if not isinstance(prior, Sources):
         raise ValueError(
-            f"ICA needs a prior of independent sources, an instance of pyro_ldm.priors.Sources, and got {type(prior).__name__}: "
-            "for any other use pyro_ldm.Objective with guides.Invertible"
+            f"ICA needs independent sources, a prior derived from priors.Sources, and got {type(prior).__name__}: "
+            "for any other prior use Objective with guides.Invertible"
         )
     if prior.latent_dim != latent_dim:
         raise ValueError(
@@ -226,10 +229,14 @@ class _Point(NamedTuple):
     theta: Tensor
 
     def move(self, step: Tensor) -> "_Point":
-        """The point at a step (E, b, theta), one vector: along the exponential map for W, straight for the others."""
-        size, dim = self.unmixing.numel(), len(self.bias)
-        relative = torch.linalg.matrix_exp(step[:size].view_as(self.unmixing))
-        return _Point(relative @ self.unmixing, self.bias + step[size : size + dim], self.theta + step[size + dim :])
+        """The point at a step: E, then b in standard deviations of the sources, then theta, in one vector."""
+        relative, bias, theta = step.split([self.unmixing.numel(), len(self.bias), len(self.theta)])
+        unmixing = torch.linalg.matrix_exp(relative.view_as(self.unmixing)) @ self.unmixing
+        return _Point(unmixing, self.bias + self.scale() * bias, self.theta + theta)
+
+    def scale(self) -> Tensor:
+        """Standard deviation of each source, x being white."""
+        return torch.linalg.vector_norm(self.unmixing, dim=1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Sources of rows x."""
@@ -246,7 +253,9 @@ class _Likelihood:
         with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             trace = poutine.trace(poutine.block(prior, hide=["batch", "z"])).get_trace(range(1))
-            self.hyperpriors = {name: site["fn"] for name, site in trace.nodes.items() if site["type"] == "sample"}
+            self.hyperpriors: dict[str, Any] = {
+                name: site["fn"] for name, site in trace.nodes.items() if site["type"] == "sample"
+            }
             for name, fn in self.hyperpriors.items():
                 setattr(prior, name, PyroParam(init_to_mean(trace.nodes[name]).double(), constraint=fn.support))
         self.params = [param for param in prior.parameters() if param.requires_grad]
@@ -279,11 +288,12 @@ class _Likelihood:
             by_bias += score.sum(0) / len(x)
             by_theta += self._flat(rest) / len(x)
         if self.hyperpriors:
-            total = -sum(fn.log_prob(getattr(self.prior, name)).sum() for name, fn in self.hyperpriors.items())
+            densities = [fn.log_prob(getattr(self.prior, name)).sum() for name, fn in self.hyperpriors.items()]
+            total = -torch.stack(densities).sum()
             energy += total.item() / len(self.x)
             if total.requires_grad:  # a uniform hyperprior's does not: it only bounds
                 by_theta += self._flat(torch.autograd.grad(total, self.params, materialize_grads=True)) / len(self.x)
-        return energy, torch.cat([by_step.flatten(), by_bias, by_theta])
+        return energy, torch.cat([by_step.flatten(), point.scale() * by_bias, by_theta])
 
     def _flat(self, tensors: Sequence[Tensor]) -> Tensor:
         return parameters_to_vector(tensors).detach() if tensors else self.x.new_zeros(0)
@@ -292,23 +302,23 @@ class _Likelihood:
         """The approximate Hessian's inverse at a point, as a function of a vector like the gradient."""
         self.set(point.theta)
         z = point.encode(self.few)
-        width = z.std(0) * len(z) ** -0.2
+        scale = point.scale()
+        width = scale * len(z) ** -0.2
         slope = (self._score(z + width) - self._score(z - width)) / (2 * width)
-        z = z - point.bias
-        off = slope.mean(0).unsqueeze(-1) * z.square().mean(0)
+        off = slope.mean(0).unsqueeze(-1) * scale.square()
         # Blocks ((a, 1), (1, b)); what is not clearly positive is shifted until it is.
         smallest = (off + off.T - ((off - off.T).square() + 4).sqrt()) / 2
         off = off + (SMALLEST_CURVATURE - smallest).clamp(min=0)
         det = (off * off.T - 1).fill_diagonal_(1.0)
-        others = [(slope * z.square()).mean(0) + 1, slope.mean(0), self._curvature_of_theta(point).abs()]
-        own, *others = (part.clamp(min=SMALLEST_CURVATURE) for part in others)
-        scale = torch.cat(others)
+        own = (slope * (z - point.bias).square()).mean(0) + 1
+        rest = torch.cat([slope.mean(0) * scale.square(), self._curvature_of_theta(point).abs()])
+        own, rest = own.clamp(min=SMALLEST_CURVATURE), rest.clamp(min=SMALLEST_CURVATURE)
 
         def solve(vector: Tensor) -> Tensor:
-            gradient, rest = vector[: off.numel()].view_as(off), vector[off.numel() :]
+            gradient, others = vector[: off.numel()].view_as(off), vector[off.numel() :]
             step = (off.T * gradient - gradient.T) / det
             step = step.diagonal_scatter(gradient.diagonal() / own)
-            return torch.cat([step.flatten(), rest / scale])
+            return torch.cat([step.flatten(), others / rest])
 
         return solve
 
@@ -338,8 +348,8 @@ class _Likelihood:
         loss = torch.stack([-source.log_prob(power * z).mean(0) - power.log() for power in powers])
         if loss.shape[1:] != z.shape[1:] or not loss.isfinite().any(0).all():
             raise ValueError(
-                f"{type(self.prior).__name__} gives the data no density: source() must return univariate densities on the "
-                f"whole real line, of batch shape () or ({z.shape[1]},)"
+                f"{type(self.prior).__name__} gives the data no density: its source() must return univariate densities "
+                f"on the whole real line, of batch shape () or ({z.shape[1]},)"
             )
         best = powers[loss.nan_to_num(nan=torch.inf).argmin(0)]
         return _Point(best.unsqueeze(-1) * unmixing, torch.zeros_like(best), self._flat(self.params))
@@ -350,7 +360,7 @@ def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: flo
     loss, gradient = likelihood(point)
     uncertain = KINKS * len(point.bias) ** 2 / (2 * len(likelihood.x))
     memory: list[tuple[Tensor, Tensor]] = []
-    for iteration in range(1, max_iter + 1):
+    for iteration in range(1, max_iter + 1):  # noqa: B007
         solve = likelihood.curvature(point)
         for pairs in (memory, []):  # where a step gains nothing, the next is tried without the memory
             step = -_two_loops(gradient, pairs, solve)
@@ -371,13 +381,14 @@ def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: flo
         else:
             break
         change = new_gradient - gradient
-        if share < 1:
+        if shrink < 1:
             memory = []  # what is learned about the curvature so far away misleads
         elif float(step @ change) > 0:
-            memory = [*pairs, (step, change)][-MEMORY:]
+            memory = [*pairs, (share * step, change)][-MEMORY:]
         point, loss, gradient = trial, new_loss, new_gradient
     else:
-        warnings.warn(f"ICA has not converged in {max_iter} iterations: raise max_iter or tol", ConvergenceWarning, stacklevel=3)
+        message = f"ICA has not converged in {max_iter} iterations: raise max_iter or tol"
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
     likelihood.set(point.theta)
     return point, loss, iteration
 
