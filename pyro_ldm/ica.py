@@ -75,8 +75,8 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         mean_: Mean of each column, (M,).
         whitening_: PCA whitening, (K, M), of ``X - mean_``.
         prior_: The fitted copy of the prior; what was learned is at its optimum, what was Bayesian at its mode.
-        loss_: The ELBO's loss on the whitened data, nats per datum: their exact negative log-likelihood, less
-            the log-density of Bayesian hyperparameters / N. For K = M, that of raw data is lower by log |det whitening_|.
+        loss_: The ELBO's loss on the whitened data, nats per datum: their exact negative log-likelihood, less the
+            log-density of Bayesian hyperparameters / N. For K = M, add -log |det whitening_| for that of the raw data.
         n_iter_: Iterations run.
         n_features_in_: M.
 
