@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 install: $(VENV)/installed  ## Set up the virtual environment
 
 demo: $(VENV)/installed  ## Learn ICA features of natural images and a representation of digits; table and pictures in runs/demo
-	@$(BIN)/python -m models.demo
+	@$(BIN)/python models/demo.py
 
 test: $(VENV)/installed  ## Run the whole suite: tests, docstring examples, recipes and notebooks
 	@$(BIN)/python -m pytest --numprocesses=auto

@@ -15,8 +15,10 @@ import torch
 import pyro_ldm as ldm
 
 
-def main(epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int = 0) -> dict[str, float]:
-    """Learn, probe, print a table; everything is chosen on training data and reported once on test data."""
+def learn(
+    epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int = 0
+) -> tuple[ldm.Fit, dict[str, float]]:
+    """Learn on training digits; probe accuracies on test digits, by name of the features."""
     train, test = ldm.datasets.digits().split(seed=seed)
 
     torch.manual_seed(seed)
@@ -24,30 +26,31 @@ def main(epochs: int = 40, latent_dim: int = 32, noise: float = 0.5, seed: int =
     encoder = ldm.encoders.ConvNet(train.shape, latent_dim)
     guide = ldm.guides.Views(encoder, ldm.entropy.Joint(ldm.entropy.LogDet()))
     augmentation = torch.nn.Sequential(ldm.encoders.Affine(), ldm.encoders.Noise(std=0.1))
-    views = ldm.encoders.TwoViews(augmentation)
 
-    fit = ldm.fit(prior, guide, train, views=views, epochs=epochs, batch_size=256, seed=seed)
+    fit = ldm.fit(prior, guide, train, views=ldm.encoders.TwoViews(augmentation), epochs=epochs, seed=seed)
 
-    pca = ldm.encoders.PCA(train.x[0].numel(), latent_dim).fit(train.x)
-    untrained = ldm.encoders.ConvNet(train.shape, latent_dim).eval()
     features = {
         "LDM": encoder.eval(),
-        "untrained encoder": untrained,
-        f"PCA, {latent_dim} dims": pca,
+        "untrained encoder": ldm.encoders.ConvNet(train.shape, latent_dim).eval(),
+        f"PCA, {latent_dim} dims": ldm.encoders.PCA(train.x[0].numel(), latent_dim).fit(train.x),
         "raw pixels": torch.nn.Flatten(),
     }
-    result = {"kl": fit.terms.kl, "alignment": fit.terms.alignment, "uniformity": fit.terms.uniformity}
-    print("{4} {2:.2f} = -({0:.2f} alignment + {1:.2f} uniformity), nats per digit".format(*fit.terms))
-    print(f"{'test accuracy':20} linear probe   5 nearest neighbours")
+    accuracy = {}
     for name, encode in features.items():
         with torch.no_grad():
             splits = [(encode(part.x), part.y) for part in (train, test)]
-        linear, nearest = ldm.diagnostics.linear_probe(*splits), ldm.diagnostics.knn_probe(*splits)
-        result |= {f"linear: {name}": linear.accuracy, f"nearest: {name}": nearest.accuracy}
-        print(f"{name:20} {linear.accuracy:12.3f} {nearest.accuracy:12.3f}")
-    with torch.no_grad():
-        print(ldm.diagnostics.collapse(encoder(test.x)))
-    return result
+        accuracy[f"linear: {name}"] = ldm.diagnostics.linear_probe(*splits).accuracy
+        accuracy[f"nearest: {name}"] = ldm.diagnostics.knn_probe(*splits).accuracy
+    return fit, accuracy
+
+
+def main(**settings) -> dict[str, float]:
+    """Learn, probe, print."""
+    fit, accuracy = learn(**settings)
+    print("{4} {2:.2f} = -({0:.2f} alignment + {1:.2f} uniformity), nats per digit".format(*fit.terms))
+    for name, value in accuracy.items():
+        print(f"{name:28} {value:.3f} test accuracy")
+    return {"kl": fit.terms.kl, **accuracy}
 
 
 if __name__ == "__main__":

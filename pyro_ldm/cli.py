@@ -62,7 +62,7 @@ def load_program(path: str) -> Callable:
     if not callable(getattr(module, name, None)):
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise ValueError(f"{place} has no program {name!r}; it has {known}")
-    program = getattr(module, name)
+    program: Any = getattr(module, name)
     return program() if inspect.isclass(program) else program
 
 
@@ -248,8 +248,7 @@ def _instance(choice, **shape) -> Any:
 def _encoder(choice, in_shape: tuple[int, ...], width: int, outputs: int) -> nn.Module:
     if isinstance(choice, str):
         choice = {"class_path": f"pyro_ldm.encoders.{choice}"}
-    made = _instance(choice, in_shape=in_shape, in_features=width, out_features=outputs)
-    return made.program if isinstance(made, Program) else made
+    return _instance(choice, in_shape=in_shape, in_features=width, out_features=outputs)
 
 
 def _sites(prior: Callable, estimator, latent_dim: int) -> tuple[list[str], list[str], int]:
@@ -265,7 +264,9 @@ def _sites(prior: Callable, estimator, latent_dim: int) -> tuple[list[str], list
         return ["z", "z_prime"], [], latent_dim
     except Exception as error:
         raise ValueError(f"the prior does not run on a batch of four rows: {type(error).__name__}: {error}") from error
-    found = {n: s for n, s in handled.trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+    found: dict[str, Any] = {
+        n: s for n, s in handled.trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)
+    }
     local = [n for n, s in found.items() if any(f.name == "batch" for f in s["cond_indep_stack"])]
     outside = [n for n in found if n not in local]
     if not local:

@@ -23,7 +23,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer.autoguide.initialization import init_to_mean
+from pyro.infer.autoguide.initialization import init_to_median
 from pyro.nn import PyroParam
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -251,13 +251,17 @@ class _Likelihood:
         self.few = x[:: max(1, len(x) // CURVATURE_ROWS)]
         # In a scope of its own, as what is read in a call of the prior would be stored globally.
         with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
+            torch.random.default_generator.manual_seed(0)
             trace = poutine.trace(poutine.block(prior, hide=["batch", "z"])).get_trace(range(1))
             self.hyperpriors: dict[str, Any] = {
                 name: site["fn"] for name, site in trace.nodes.items() if site["type"] == "sample"
             }
             for name, fn in self.hyperpriors.items():
-                setattr(prior, name, PyroParam(init_to_mean(trace.nodes[name]).double(), constraint=fn.support))
+                setattr(
+                    prior,
+                    name,
+                    PyroParam(init_to_median(trace.nodes[name], num_samples=101).double(), constraint=fn.support),
+                )
         self.params = [param for param in prior.parameters() if param.requires_grad]
 
     def set(self, theta: Tensor) -> None:

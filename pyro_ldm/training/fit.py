@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.objective import Objective, Terms
-from pyro_ldm.training.loader import as_batch, make_loader
+from pyro_ldm.training.loader import as_batch, make_loader, tensors_of
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,10 @@ class Fit:
 
     Attributes:
         objective: The trained objective; its prior and guide are those passed, trained in place.
-        terms: Alignment, uniformity and KL at the end, nats per datum, on a fixed batch of at most 2048 rows.
-        history: A row per epoch: epoch, loss, alignment, uniformity, kl, global_kl, and validation_loss where measured.
+        terms: Alignment, uniformity and KL at the end, nats per datum, on a fixed batch of at most 2048 rows, in
+            evaluation mode.
+        history: A row per epoch: epoch, loss, and in training mode on the fixed batch alignment, uniformity, kl and
+            global_kl; validation_loss where measured.
         starts: Loss that each start of a multi-start reached, nats per datum; empty for a single start.
     """
 
@@ -101,8 +103,6 @@ def fit(
     """
     if epochs < 1 or starts < 1:
         raise ValueError(f"epochs and starts must be at least 1, got {epochs} and {starts}")
-    if not any(True for _ in guide.parameters()) and not isinstance(prior, nn.Module):
-        raise ValueError("neither guide nor prior has parameters: there is nothing to fit")
     settings = {"optimizer": optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr)), "views": views}
     loader = make_loader(data, batch_size=batch_size, seed=seed)
     held_out = None if validation is None else make_loader(validation, batch_size=batch_size, seed=seed)
@@ -136,7 +136,8 @@ def fit(
     ckpt = str(checkpoint) if resumed else None
     if resumed and hasattr(getattr(loader, "sampler", None), "set_epoch"):
         # The trainer opens the loader before it tells the sampler where it is.
-        loader.sampler.set_epoch(len(torch.load(checkpoint, weights_only=True, map_location="cpu")["history"]))
+        state = torch.load(str(checkpoint), weights_only=True, map_location="cpu")
+        loader.sampler.set_epoch(len(state["history"]))  # type: ignore[attr-defined]
     _train(module, loader, held_out, max_epochs=epochs, logger=logger, ckpt_path=ckpt, **trainer_settings)
     return Fit(module.objective, module.terms(), module.history, tuple(reached))
 
@@ -154,8 +155,6 @@ def latents(guide: Callable, data: Any, *, site: str = "z", batch_size: int = 40
     Shape:
         (N, ...) to (N, D), on the CPU.
     """
-    from pyro_ldm.training.loader import tensors_of
-
     x = tensors_of(data)[0]
     views = len(getattr(guide, "sites", ("z",)))
     modes = {module: module.training for module in guide.modules()} if isinstance(guide, nn.Module) else {}
@@ -166,7 +165,7 @@ def latents(guide: Callable, data: Any, *, site: str = "z", batch_size: int = 40
     with pyro.settings.context(module_local_params=True):
         for rows in x.split(batch_size):
             trace = poutine.trace(guide).get_trace(*[rows.to(device)] * views)
-            fn = trace.nodes[site]["fn"]
+            fn: Any = trace.nodes[site]["fn"]
             parts.append((fn.conditional.mean if isinstance(fn, Pushforward) else fn.mean).cpu())
     for module, training in modes.items():
         module.training = training
@@ -194,7 +193,7 @@ def _reset(modules: tuple) -> None:
     for program in modules:
         for layer in program.modules() if isinstance(program, nn.Module) else ():
             if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+                layer.reset_parameters()  # type: ignore[operator]
 
 
 def _callbacks(patience: int | None, held_out: bool, checkpoint: str | Path | None) -> list:
@@ -215,7 +214,7 @@ def _train(module, loader, held_out, *, ckpt_path=None, **settings) -> None:
         trainer = lightning.Trainer(
             enable_model_summary=False, log_every_n_steps=1, **({"enable_checkpointing": False} | settings)
         )
-        trainer.fit(module, loader, held_out, ckpt_path=ckpt_path, **({"weights_only": True} if ckpt_path else {}))
+        trainer.fit(module, loader, held_out, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
     module.objective.eval()

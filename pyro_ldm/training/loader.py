@@ -55,7 +55,8 @@ def tensors_of(data: Any) -> tuple[Tensor, ...]:
     if isinstance(data, tuple | list) and data and all(torch.is_tensor(t) for t in data):
         return tuple(data)
     raise TypeError(
-        f"data is a tensor (N, ...), a tuple of tensors, a pyro_ldm.datasets.Data or a DataLoader, got {type(data).__name__}"
+        "data is a tensor (N, ...), a tuple of tensors, a pyro_ldm.datasets.Data or a DataLoader, "
+        f"got {type(data).__name__}"
     )
 
 

@@ -80,7 +80,7 @@ class ObjectiveModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Add a row of history."""
-        terms = self.terms()
+        terms = self.terms(training=True)
         row = {"epoch": float(self.current_epoch + 1), "loss": float(torch.stack(self._losses).mean())}
         row |= {"alignment": terms.alignment, "uniformity": terms.uniformity, "kl": terms.kl}
         row |= {"global_kl": terms.global_kl}
@@ -92,15 +92,21 @@ class ObjectiveModule(lightning.LightningModule):
         self.log_dict({name: row[name] for name in names}, prog_bar=True)
         self.log("epoch_loss", row["loss"])
 
-    def terms(self) -> Terms:
-        """The objective's split on the fixed batch, in evaluation mode, on random numbers of its own."""
-        training = self.objective.training
-        self.objective.eval()
+    def terms(self, *, training: bool = False) -> Terms:
+        """The objective's split on the fixed batch, on random numbers of its own.
+
+        In training mode (batch statistics, as the loss has them) or in evaluation mode (running statistics, as the
+        encoder will be used). Either way it leaves the state as it was.
+        """
+        before, state = self.objective.training, [buffer.clone() for buffer in self.objective.buffers()]
+        self.objective.train(training)
         probe = tuple(tensor.to(self.device) for tensor in self.probe)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.seed)
             terms = self.objective.terms(*self.prepared(probe))
-        self.objective.train(training)
+            for buffer, value in zip(self.objective.buffers(), state, strict=True):
+                buffer.copy_(value)
+        self.objective.train(before)
         return terms
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
