@@ -1,4 +1,4 @@
-r"""Linear ICA: unmix independent sources, through the stock ELBO and by the estimator that solves it in closed loop.
+r"""Linear ICA: unmix independent sources, through the stock ELBO and by the estimator made for it.
 
 Prior:    z_d ~ Laplace(0, 1), independent              what is assumed of a source: swap it, nothing else
 Entropy:  Jacobian()                                    of a square linear encoder, z = W x + b: exact

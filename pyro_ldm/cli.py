@@ -84,10 +84,12 @@ def make_parser():
     """The parser: options of each choice come from its constructor's signature."""
     from jsonargparse import ActionConfigFile, ArgumentParser
 
-    parser = ArgumentParser(prog="pyro-ldm fit", description="Fit a prior and an encoder to data.", exit_on_error=False)
+    parser = ArgumentParser(
+        prog="pyro-ldm fit DATA", description="Fit a prior and an encoder to data.", exit_on_error=False
+    )
     parser.add_argument("--config", action=ActionConfigFile, help="A run's config.yaml, or one of your own.")
     parser.add_argument(
-        "data", nargs="?", type=str | None, help="A built-in name, or a file: npy, npz, csv, parquet, folder."
+        "--data", type=str | None, help="DATA: a built-in name, or a file: npy, npz, csv, parquet, images."
     )
     parser.add_argument("--key", type=str | None, help="Array of an npz file.")
     parser.add_argument("--latent_dim", type=int, default=8, help="Latent dims D; a prior of your own has its own.")
@@ -121,7 +123,8 @@ def make_parser():
 
 def _spell_out(argv: list[str]) -> list[str]:
     """Short names to import paths, ``file.py:name`` to :class:`Program`; an unknown name ends here, in one sentence."""
-    spelled: list[str] = []
+    # DATA stands first, without a name of its own: a positional argument would override a config's.
+    spelled: list[str] = ["--data"] if argv and not argv[0].startswith("-") else []
     arguments = iter(argv)
     for argument in arguments:
         option, _, value = argument.partition("=")
@@ -170,7 +173,7 @@ def run_fit(argv: list[str]) -> int:
     with run_folder(out, resume=resume) as folder:
         if not resume:
             config.config, config.out = None, None
-            parser.save(config, folder / "config.yaml", skip_none=True)
+            parser.save(config, folder / "config.yaml")
         started = time.perf_counter()
         result = fit(
             prior,
@@ -198,17 +201,14 @@ def run_fit(argv: list[str]) -> int:
 
 def build(config, data: datasets.Data) -> tuple[Callable, nn.Module, Callable | None]:
     """Prior, guide and views from the options: sites and latent dims are read off the prior by running it once."""
-    from jsonargparse import ArgumentParser
     from pyro.infer.autoguide import AutoNormal
     from pyro.poutine import block
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(entropy.Entropy, "entropy")
     latent_dim = config.latent_dim
     prior = _instance(config.prior, latent_dim=latent_dim)
     if isinstance(prior, Program):
         prior = prior.program
-    estimator = parser.instantiate_classes(parser.parse_object({"entropy": config.entropy.as_dict()})).entropy
+    estimator = _instance(config.entropy)
     sites, global_sites, latent_dim = _sites(prior, estimator, latent_dim)
     invertible, gaussian = isinstance(estimator, entropy.Jacobian), isinstance(estimator, entropy.Mixture)
     width = data.x[0].numel()
@@ -239,10 +239,16 @@ def _views(names: list[str], data: datasets.Data) -> Callable:
 
 def _instance(choice, **shape) -> Any:
     """An object from its class path and options; shapes are passed where the constructor takes them."""
+    choice = choice.as_dict() if hasattr(choice, "as_dict") else choice
     module, _, name = choice["class_path"].rpartition(".")
     cls = getattr(importlib.import_module(module), name)
     takes = inspect.signature(cls).parameters
-    return cls(**{k: v for k, v in shape.items() if k in takes}, **dict(choice.get("init_args") or {}))
+    options = {k: _instance(v) if _is_choice(v) else v for k, v in (choice.get("init_args") or {}).items()}
+    return cls(**{k: v for k, v in shape.items() if k in takes}, **options)
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, dict) and "class_path" in value
 
 
 def _encoder(choice, in_shape: tuple[int, ...], width: int, outputs: int) -> nn.Module:

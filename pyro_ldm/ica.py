@@ -40,7 +40,8 @@ SMALLEST_CURVATURE = 0.01
 LARGEST_STEP = 0.5
 MEMORY = 7
 HALVINGS = 12
-KINKS = 0.02  # share of the loss's statistical uncertainty, K^2 / 2N; kinks hide a share of about 5 K / N
+KINKS = 0.02  # share of the loss's uncertainty; the kinks of a density hide one of about 5 K / N
+THINNING, ROWS_PER_SOURCE, NEAR = 8, 50, 0.3
 
 
 class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -77,7 +78,7 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         prior_: The fitted copy of the prior; what was learned is at its optimum, what was Bayesian at its mode.
         loss_: The ELBO's loss on the whitened data, nats per datum: their exact negative log-likelihood, less the
             log-density of Bayesian hyperparameters / N. For K = M, add -log |det whitening_| for that of the raw data.
-        n_iter_: Iterations run.
+        n_iter_: Iterations run on all data; where there are plenty, the fit starts from that of every 8th row.
         n_features_in_: M.
 
     Shape:
@@ -126,6 +127,7 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 raise ValueError(f"{name} must be {noun} >= {least}, got {value!r}")
         X = self._validated(X, reset=True)
         self.mean_ = X.mean(axis=0)
+        self.mean_ += (X - self.mean_).mean(axis=0)  # what rounding left, which would let constant columns vary
         rows = torch.from_numpy(X - self.mean_)
         whitening = _whitening(rows, self.n_components, largest=float(np.abs(X).max()))
         latent_dim = len(whitening)
@@ -134,7 +136,18 @@ class ICA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with pyro.validation_enabled(False), torch.enable_grad():
             likelihood = _Likelihood(rows @ whitening.T, self.prior_)
             point = likelihood.start(torch.linalg.qr(torch.from_numpy(start))[0])
-            point, self.loss_, self.n_iter_ = _minimise(likelihood, point, max_iter=self.max_iter, tol=self.tol)
+            if len(X) >= THINNING * ROWS_PER_SOURCE * latent_dim:
+                # The long way is cheap on few of the rows; what is left is as short as these are uncertain.
+                thinned = likelihood.thinned(THINNING)
+                near = max(self.tol, NEAR * thinned.uncertainty)
+                point, *_ = _minimise(thinned, point, max_iter=self.max_iter, tol=near)
+            point, self.loss_, self.n_iter_, converged = _minimise(
+                likelihood, point, max_iter=self.max_iter, tol=self.tol
+            )
+            likelihood.set(point.theta)
+        if not converged:
+            message = f"ICA has not converged in {self.max_iter} iterations: raise max_iter or tol"
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
         self.whitening_ = whitening.numpy()
         self.components_ = (point.unmixing @ whitening).numpy()
         self.bias_ = point.bias.numpy()
@@ -248,7 +261,6 @@ class _Likelihood:
 
     def __init__(self, x: Tensor, prior: Sources):
         self.x, self.prior = x, prior
-        self.few = x[:: max(1, len(x) // CURVATURE_ROWS)]
         # In a scope of its own, as what is read in a call of the prior would be stored globally.
         with pyro.get_param_store().scope(), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.random.default_generator.manual_seed(0)
@@ -263,6 +275,22 @@ class _Likelihood:
                     PyroParam(init_to_median(trace.nodes[name], num_samples=101).double(), constraint=fn.support),
                 )
         self.params = [param for param in prior.parameters() if param.requires_grad]
+
+    def thinned(self, stride: int) -> "_Likelihood":
+        """The same of every so many rows."""
+        other = copy.copy(self)
+        other.x = self.x[::stride].contiguous()
+        return other
+
+    @property
+    def few(self) -> Tensor:
+        """Rows enough for a preconditioner."""
+        return self.x[:: max(1, len(self.x) // CURVATURE_ROWS)]
+
+    @property
+    def uncertainty(self) -> float:
+        """Of the least loss, nats per datum: half a squared standard error for each entry of W."""
+        return self.x.shape[1] ** 2 / (2 * len(self.x))
 
     def set(self, theta: Tensor) -> None:
         """Write the hyperparameters into the prior."""
@@ -359,12 +387,11 @@ class _Likelihood:
         return _Point(best.unsqueeze(-1) * unmixing, torch.zeros_like(best), self._flat(self.params))
 
 
-def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: float) -> tuple[_Point, float, int]:
-    """Preconditioned L-BFGS with backtracking; where it ends, the loss there, and the number of iterations."""
+def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: float) -> tuple[_Point, float, int, bool]:
+    """Preconditioned L-BFGS with backtracking: where it ends, the loss there, iterations, whether it converged."""
     loss, gradient = likelihood(point)
-    uncertain = KINKS * len(point.bias) ** 2 / (2 * len(likelihood.x))
     memory: list[tuple[Tensor, Tensor]] = []
-    for iteration in range(1, max_iter + 1):  # noqa: B007
+    for iteration in range(1, max_iter + 1):
         solve = likelihood.curvature(point)
         for pairs in (memory, []):  # where a step gains nothing, the next is tried without the memory
             step = -_two_loops(gradient, pairs, solve)
@@ -373,7 +400,7 @@ def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: flo
                 continue
             shrink = min(1.0, LARGEST_STEP / float(step.abs().max()))
             # Where a step of next to no use fails, it fails by a kink, and no shorter one would be of more use.
-            for halving in range(HALVINGS if expected > uncertain else 1):
+            for halving in range(HALVINGS if expected > KINKS * likelihood.uncertainty else 1):
                 share = shrink * 0.5**halving
                 trial = point.move(share * step)
                 new_loss, new_gradient = likelihood(trial)
@@ -383,18 +410,14 @@ def _minimise(likelihood: _Likelihood, point: _Point, *, max_iter: int, tol: flo
                 continue
             break
         else:
-            break
+            return point, loss, iteration, True
         change = new_gradient - gradient
         if shrink < 1:
             memory = []  # what is learned about the curvature so far away misleads
         elif float(step @ change) > 0:
             memory = [*pairs, (share * step, change)][-MEMORY:]
         point, loss, gradient = trial, new_loss, new_gradient
-    else:
-        message = f"ICA has not converged in {max_iter} iterations: raise max_iter or tol"
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
-    likelihood.set(point.theta)
-    return point, loss, iteration
+    return point, loss, max_iter, False
 
 
 def _two_loops(gradient: Tensor, memory: list[tuple[Tensor, Tensor]], solve: Callable[[Tensor], Tensor]) -> Tensor:

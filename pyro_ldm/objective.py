@@ -81,11 +81,7 @@ class Objective(nn.Module):
         # A module within effect handlers is no submodule of theirs; its parameters are to be seen all the same.
         within = [poutine.unwrap(program) for program in (prior, guide) if not isinstance(program, nn.Module)]
         self.within_handlers = nn.ModuleList(program for program in within if isinstance(program, nn.Module))
-        for module in self.modules():
-            context = getattr(module, "_pyro_context", None)
-            if context is not None and not hasattr(context, "param_state"):
-                # Pyro makes this where a module is built, and only if the setting is on by then.
-                context.param_state = {"params": {}, "constraints": {}}
+        keep_local_parameters(self)
         self.size = size
         self._divergence: str | None = None
 
@@ -145,6 +141,17 @@ class Objective(nn.Module):
                 for module, training in modes.items():
                     module.training = training
         return self._divergence
+
+
+def keep_local_parameters(program: Callable) -> None:
+    """Give a program's modules the place for parameters that ``module_local_params`` needs.
+
+    Pyro makes it where a module is built, and only if the setting is on by then.
+    """
+    for module in program.modules() if isinstance(program, nn.Module) else ():
+        context = getattr(module, "_pyro_context", None)
+        if context is not None and not hasattr(context, "param_state"):
+            context.param_state = {"params": {}, "constraints": {}}
 
 
 class _BatchPlate(Messenger):

@@ -8,7 +8,9 @@ from torch import nn
 class ConvNet(nn.Sequential):
     """Small convolutional network for small images, with batch normalisation.
 
-    The first layer keeps the resolution, each further one halves it; a hidden layer of 256 follows.
+    The first layer keeps the resolution, each further one halves it; a hidden layer of 256 follows. Batch rather than
+    group normalisation, as in the encoders of SimCLR and VICReg: the rows of a batch mix in training, which only
+    ``encode`` could not bear, and no ConvNet is square. Batches of two rows or more, or ``eval()``.
 
     Args:
         in_shape: (C, H, W) of an image.
@@ -19,7 +21,7 @@ class ConvNet(nn.Sequential):
         x (N, C, H, W) to z (N, out_features).
 
     Raises:
-        ValueError: If the data are no images of that shape, or too small for so many layers.
+        ValueError: If ``in_shape`` is not that of an image.
 
     Example:
         >>> ConvNet((1, 8, 8), 2)(torch.randn(5, 1, 8, 8)).shape

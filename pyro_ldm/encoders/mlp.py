@@ -12,7 +12,9 @@ class MLP(nn.Sequential):
         in_features: Numbers in a datum.
         out_features: Latent dims.
         hidden: Width of each hidden layer.
-        batch_norm: Whether to normalise each hidden layer over the batch. Off for encoders whose rows must not mix.
+        activation: Class of the nonlinearity; a smooth one, such as ``nn.ELU``, where ``encode`` differentiates it.
+        batch_norm: Whether to normalise each hidden layer over the batch. Off for encoders whose rows must not mix, as
+            for ``encode``.
 
     Shape:
         x (N, ...) to z (N, out_features).
@@ -23,11 +25,17 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, hidden: Sequence[int] = (512, 512), batch_norm: bool = True
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        hidden: Sequence[int] = (512, 512),
+        activation: type[nn.Module] = nn.ReLU,
+        batch_norm: bool = True,
     ):
         layers: list[nn.Module] = [nn.Flatten()]
         width = in_features
         for size in hidden:
-            layers += [nn.Linear(width, size), *([nn.BatchNorm1d(size)] if batch_norm else []), nn.ReLU()]
+            layers += [nn.Linear(width, size), *([nn.BatchNorm1d(size)] if batch_norm else []), activation()]
             width = size
         super().__init__(*layers, nn.Linear(width, out_features))

@@ -19,6 +19,10 @@ class PCA(nn.Module):
     Shape:
         x (N, ...) to y (N, out_features).
 
+    Raises:
+        ValueError: If ``out_features`` is below 1 or above ``in_features``. From ``fit``: if the data are not finite,
+            have too few rows, or have too low a rank to be whitened.
+
     Example:
         >>> x = torch.randn(100, 5)
         >>> y = PCA(5, 3).fit(x)(x)
@@ -47,6 +51,8 @@ class PCA(nn.Module):
         if len(rows) <= out_features:
             raise ValueError(f"PCA needs more rows than components, got N = {len(rows)} for {out_features}")
         centered = rows - rows.mean(0)
+        if not torch.isfinite(rows).all():
+            raise ValueError("PCA takes finite data, got NaN or Inf: drop or fill in those rows first")
         variance, vectors = torch.linalg.eigh(centered.T @ centered / (len(rows) - 1))
         variance, vectors = variance.flip(0)[:out_features], vectors.flip(1)[:, :out_features]
         if self.whiten and variance[-1] <= 1e-10 * variance[0]:

@@ -21,7 +21,12 @@ def cholesky(matrix: Tensor) -> Tensor:
         scale = matrix.detach().diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(matrix.dtype).tiny / eps)
         jitter = 10 * matrix.shape[-1] * eps * scale
         eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-        factor = torch.linalg.cholesky(matrix + jitter[..., None, None] * eye)
+        factor, info = torch.linalg.cholesky_ex(matrix + jitter[..., None, None] * eye)
+        if bool((info != 0).any()):
+            raise ValueError(
+                "the covariance of the rows is not finite, or not positive definite at this precision: "
+                "lower the learning rate or clip gradients if training diverged, or use float64"
+            )
     return factor
 
 

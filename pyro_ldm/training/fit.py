@@ -1,6 +1,5 @@
 """Fit a prior and a guide to data."""
 
-import copy
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_ldm.distributions.pushforward import Pushforward
-from pyro_ldm.objective import Objective, Terms
+from pyro_ldm.objective import Objective, Terms, keep_local_parameters
 from pyro_ldm.training.loader import as_batch, make_loader, tensors_of
 
 
@@ -106,7 +105,7 @@ def fit(
     settings = {"optimizer": optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr)), "views": views}
     loader = make_loader(data, batch_size=batch_size, seed=seed)
     held_out = None if validation is None else make_loader(validation, batch_size=batch_size, seed=seed)
-    trainer_settings = {
+    trainer_settings: dict[str, Any] = {
         "accelerator": accelerator,
         "gradient_clip_val": gradient_clip,
         "enable_progress_bar": progress,
@@ -115,19 +114,20 @@ def fit(
     reached: list[float] = []
     resumed = checkpoint is not None and Path(checkpoint).exists()
     if starts > 1 and not resumed:
-        best = None
+        module = _module(prior, guide, elbo, loader, seed=seed, **settings)
+        first = best = _state(module.objective)
         for start in range(starts):
-            pair = copy.deepcopy((prior, guide))
+            module = _module(prior, guide, elbo, loader, seed=seed, **settings)
+            module.objective.load_state_dict(first)
             if start:
                 torch.manual_seed(seed + start)
-                _reset(pair)
-            module = _module(*pair, elbo, loader, seed=seed, **settings)
+                _reset(prior, guide)
             short = start_epochs or max(1, epochs // 10)
             _train(module, loader, None, max_epochs=short, logger=False, **trainer_settings)
-            terms = module.terms()
+            terms = module.terms(training=True)
             reached.append(terms.kl + terms.global_kl)
-            if best is None or reached[-1] < min(reached[:-1]):
-                best = {name: tensor.cpu() for name, tensor in module.objective.state_dict().items()}
+            if reached[-1] == min(reached):
+                best = _state(module.objective)
     module = _module(prior, guide, elbo, loader, seed=seed, **settings)
     if reached:
         module.objective.load_state_dict(best)
@@ -162,6 +162,7 @@ def latents(guide: Callable, data: Any, *, site: str = "z", batch_size: int = 40
     for module in modes:
         module.training = False
     parts = []
+    keep_local_parameters(guide)
     with pyro.settings.context(module_local_params=True):
         for rows in x.split(batch_size):
             trace = poutine.trace(guide).get_trace(*[rows.to(device)] * views)
@@ -188,9 +189,13 @@ def _module(prior, guide, elbo, loader, *, optimizer, views, seed):
     return module
 
 
-def _reset(modules: tuple) -> None:
-    """Draw the parameters of a copy anew, where its layers know how."""
-    for program in modules:
+def _state(objective: Objective) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in objective.state_dict().items()}
+
+
+def _reset(*programs: Callable) -> None:
+    """Draw parameters anew, in every layer that knows how."""
+    for program in programs:
         for layer in program.modules() if isinstance(program, nn.Module) else ():
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()  # type: ignore[operator]

@@ -27,6 +27,13 @@ class TestEvery:
             draws.append(augmentation(x))
         assert torch.equal(*draws)
 
+    def test_is_reproducible_by_a_generator_of_its_own(self, augmentation):
+        x, state = torch.rand(8, 1, 8, 8), torch.get_rng_state()
+        own = [type(augmentation)(generator=torch.Generator().manual_seed(7)) for _ in range(2)]
+        first, second = own[0](x), own[1](x)
+        assert torch.equal(first, second) and not torch.equal(first, own[0](x))
+        assert torch.equal(torch.get_rng_state(), state)
+
 
 def test_affine_without_change_is_the_identity():
     x = torch.rand(4, 1, 9, 9)
@@ -44,9 +51,38 @@ def test_affine_rotates_by_at_most_its_degrees():
     assert angle.max() < math.radians(31) and angle.max() > math.radians(25)
 
 
-def test_affine_refuses_vectors():
-    with pytest.raises(ValueError, match="for vectors"):
-        Affine()(torch.rand(5, 3))
+def test_affine_rotates_without_shear_off_the_square():
+    """A bar in an image twice as high as wide keeps its length, and turns by no more than its degrees."""
+    x = torch.zeros(300, 1, 60, 30)
+    x[:, :, 27:33, 7:23] = 1.0
+    y = Affine(degrees=40, shift=0, scale=0)(x).squeeze(1)
+    down, right = torch.arange(60.0) - 29.5, torch.arange(30.0) - 14.5
+    places = torch.stack(torch.broadcast_tensors(down[:, None], right[None, :]), -1).reshape(-1, 2)
+    mass = y.flatten(1)
+    moments = torch.einsum("np,pi,pj->nij", mass, places, places) / mass.sum(1)[:, None, None]
+    long, short = torch.linalg.eigvalsh(moments).flip(1).sqrt().unbind(1)
+    # A uniform bar of side a has standard deviation a / sqrt(12); interpolation adds a little.
+    torch.testing.assert_close(long, torch.full_like(long, 16 / math.sqrt(12)), rtol=0.03, atol=0)
+    torch.testing.assert_close(short, torch.full_like(short, 6 / math.sqrt(12)), rtol=0.12, atol=0)
+
+
+@pytest.mark.parametrize("augmentation", [Affine(), ColorJitter(), Cutout(), Flip()], ids=lambda a: type(a).__name__)
+def test_those_of_images_refuse_vectors(augmentation):
+    with pytest.raises(ValueError, match=f"{type(augmentation).__name__} takes images.*for vectors"):
+        augmentation(torch.rand(5, 3))
+
+
+def test_affine_refuses_a_scale_that_mirrors():
+    with pytest.raises(ValueError, match="below 1"):
+        Affine(scale=1.0)
+
+
+def test_color_jitter_keeps_within_its_bounds():
+    x = torch.randn(500, 2, 9, 9)
+    y = ColorJitter(brightness=0.3, contrast=0.4)(x)
+    lift = (y.mean((1, 2, 3)) - x.mean((1, 2, 3))).abs()
+    stretch = y.std((1, 2, 3)) / x.std((1, 2, 3))
+    assert 0.28 < lift.max() <= 0.3 and 0.6 <= stretch.min() < 0.62 and 1.38 < stretch.max() <= 1.4
 
 
 def test_flip_mirrors_about_half():

@@ -1,0 +1,45 @@
+"""Recipes run, in a short mode, and stay on one screen."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(__file__).parents[2] / "models"
+SHORT = {
+    "ica": {},
+    "two_views": {"epochs": 2},
+    "demo": {"num": 3000, "num_components": 16, "epochs": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def as_a_script(monkeypatch, tmp_path):
+    import torch
+
+    torch.set_default_dtype(torch.float32)
+    monkeypatch.syspath_prepend(str(MODELS))
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in SHORT:
+        sys.modules.pop(name, None)
+
+
+def test_every_recipe_is_run():
+    assert {path.stem for path in MODELS.glob("*.py")} == set(SHORT)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_recipe(name, capsys):
+    result = importlib.import_module(name).main(**SHORT[name])
+    assert result and all(isinstance(value, float) for value in result.values())
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in SHORT if name != "demo"])
+def test_recipe_fits_on_a_screen(name):
+    source = (MODELS / f"{name}.py").read_text()
+    docstring = ast.get_docstring(ast.parse(source), clean=False)
+    assert len(source.splitlines()) - len(docstring.splitlines()) <= 62
