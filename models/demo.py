@@ -3,8 +3,8 @@ r"""The main job on real data that need no download: features of natural images,
 1. Linear ICA of natural-image patches.   Prior: independent Laplace sources.      Entropy: Jacobian (exact).
 2. Two augmented views of each digit.     Prior: z ~ N(0, I), z' ~ N(z, s^2 I).    Entropy: Joint(LogDet()).
 
-Prints one table, with a baseline beside each result, and writes a run folder with pictures: the learned features, the latent
-space, the training curves. Under three minutes on two cores.
+Prints one table, with a baseline beside each result, and writes a run folder with pictures: the learned features, the
+latent space, the training curves. Under three minutes on two cores.
 """
 
 import shutil

@@ -91,7 +91,7 @@ class _Detached(TorchDistribution):
         if base_dist.event_dim >= 2 and not hasattr(_unwrap(base_dist), "predictive"):
             raise ValueError(
                 f"stop_gradient cannot score site {name!r}: {type(_unwrap(base_dist)).__name__} is over a whole sequence "
-                "and has no predictive(context), so that targets cannot be told from context. "
+                "and has no predictive(context): targets cannot be told from context. "
                 "Use a sequence distribution that has one, or write the steps as sites"
             )
         self.base_dist, self.name = base_dist, name

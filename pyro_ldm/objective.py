@@ -42,7 +42,8 @@ class Objective(nn.Module):
 
     The objective runs under Pyro's ``module_local_params``: parameters live in the modules, for any torch optimizer,
     and the global parameter store stays empty. A prior or guide that has parameters is a module (a ``PyroModule`` where
-    it samples or constrains them). In a plain ``SVI`` loop the same pair runs under Pyro's default, which fills the store.
+    it samples or constrains them). In a plain ``SVI`` loop the same pair runs under Pyro's default, which fills the
+    store.
 
     Args:
         prior: The assumed latent model, a Pyro program called with the batch.

@@ -37,7 +37,18 @@ def run(*arguments, code=0):
 def test_list_names_everything_with_one_line(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("Laplace", "GaussianViews", "KNN", "Jacobian", "Separate", "MLP", "ConvNet", "Noise", "digits", "patches"):
+    for name in (
+        "Laplace",
+        "GaussianViews",
+        "KNN",
+        "Jacobian",
+        "Separate",
+        "MLP",
+        "ConvNet",
+        "Noise",
+        "digits",
+        "patches",
+    ):
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 4
 
@@ -138,12 +149,16 @@ def test_print_config(capsys):
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     """Killed at any moment after its first epoch, and resumed: weights, history and latents are bit-identical."""
-    options = "fit digits --prior GaussianViews --entropy LogDet --encoder MLP --encoder.hidden [32] --epochs 30".split()
+    options = (
+        "fit digits --prior GaussianViews --entropy LogDet --encoder MLP --encoder.hidden [32] --epochs 30".split()
+    )
     options += ["--progress", "false", "--latent_dim", "4", "--starts", "2"]
     command = [sys.executable, "-m", "pyro_ldm.cli", *options, "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main([*options, "--out", str(whole)]) == 0
-    process = subprocess.Popen([*command, str(killed)], stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [*command, str(killed)], stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     checkpoint = tmp_path / ".killed.partial" / "checkpoint.ckpt"
     deadline = time.monotonic() + 60
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-r"""What every entropy estimator is: an estimate of :math:`\log R(z_i)` for each row, whose negative mean is the entropy.
+r"""What every entropy estimator is: an estimate of :math:`\log R(z_i)` for each row; its negative mean is the entropy.
 
 .. math:: \hat H[z] = -\tfrac{1}{N} \sum_i \log \hat R(z_i)
 """
@@ -52,7 +52,8 @@ class SampleEntropy(Entropy):
         """Log R at each row, (..., N), nats; masked rows score 0 and count in no other row's estimate."""
         if mask is not None:
             if mask.dtype != torch.bool or mask.shape != z.shape[-2:-1]:
-                raise ValueError(f"mask must be boolean of shape ({z.shape[-2]},), got {mask.dtype} {tuple(mask.shape)}")
+                got = f"{mask.dtype} {tuple(mask.shape)}"
+                raise ValueError(f"mask must be boolean of shape ({z.shape[-2]},), got {got}")
             scores = self(z[..., mask, :])
             return scores.new_zeros(z.shape[:-1]).masked_scatter(mask, scores)
         check_rows(z, type(self).__name__)

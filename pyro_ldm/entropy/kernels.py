@@ -1,4 +1,4 @@
-r"""Kernels of the density estimate :class:`~pyro_ldm.entropy.KDE`: Gaussian on the plane, von Mises-Fisher on the sphere.
+r"""Kernels of :class:`~pyro_ldm.entropy.KDE`: Gaussian on the plane, von Mises-Fisher on the sphere.
 
 A kernel turns queries z and support y into inner products: :math:`\log k(z_i, y_j) = q_i \cdot y_j + b_j + c_i`.
 """
@@ -16,7 +16,7 @@ from pyro_ldm.entropy.sphere import von_mises_fisher_log_normalizer
 
 
 class InnerProducts(NamedTuple):
-    """Log-kernel as inner products: ``queries`` (..., N, D), ``keys`` (..., M, D), ``bias`` (..., M), ``constant`` (..., N)."""
+    """Queries (..., N, D), keys (..., M, D), bias (..., M) and constant (..., N) of a log-kernel."""
 
     queries: Tensor
     keys: Tensor
@@ -33,11 +33,13 @@ class Kernel(nn.Module, ABC):
 
 
 class GaussianKernel(Kernel):
-    r"""Gaussian kernel :math:`k_h(z - y) = (2 \pi h^2)^{-D/2} \exp(-\|z - y\|^2 / 2 h^2)` on whitened rows.
+    r"""Gaussian kernel, by default on whitened rows with Scott's bandwidth.
 
-    Whitening first (with gradient) makes the estimate equivariant to affine maps. Without it, a bandwidth that is small,
-    learned, or proportional to one overall scale lets training lose rank or diverge: a fixed bandwidth belongs
-    beside a fixed prior noise that is no larger.
+    .. math:: k_h(z - y) = (2 \pi h^2)^{-D/2} \exp(-\|z - y\|^2 / 2 h^2)
+
+    Whitening first (with gradient) makes the estimate equivariant to affine maps. Without it, a bandwidth that is
+    small, learned, or proportional to one overall scale lets training lose rank or diverge: a fixed bandwidth belongs
+    beside a fixed prior noise that is no smaller.
 
     Args:
         bandwidth: Standard deviation h, in units of whitened z (of z where ``whiten=False``). ``None`` is Scott's
@@ -108,7 +110,9 @@ class GaussianKernel(Kernel):
 
 
 class VonMisesFisherKernel(Kernel):
-    r"""Von Mises-Fisher kernel :math:`C_D(\kappa) \exp(\kappa \, z \cdot y)` on the unit sphere; NT-Xent's has :math:`\kappa = 1/\tau`.
+    r"""Von Mises-Fisher kernel on the unit sphere; NT-Xent's, at concentration 1 / temperature.
+
+    .. math:: k_\kappa(z, y) = C_D(\kappa) \exp(\kappa \, z \cdot y)
 
     Args:
         concentration: :math:`\kappa`, positive; an inverse temperature.
@@ -137,7 +141,8 @@ class VonMisesFisherKernel(Kernel):
     def forward(self, z: Tensor, support: Tensor) -> InnerProducts:
         """The von Mises-Fisher log-kernel, nats with respect to the sphere's surface measure."""
         Sphere.check(support)
-        log_normalizer = von_mises_fisher_log_normalizer(z.shape[-1], torch.tensor(self.concentration, dtype=torch.float64))
+        concentration = torch.tensor(self.concentration, dtype=torch.float64)
+        log_normalizer = von_mises_fisher_log_normalizer(z.shape[-1], concentration)
         return InnerProducts(
             queries=self.concentration * z,
             keys=support,

@@ -1,6 +1,5 @@
 r"""Nearest neighbours: each row is scored by the volume that holds its k nearest."""
 
-import math
 import warnings
 
 import torch
@@ -22,8 +21,8 @@ class KNN(SampleEntropy):
     Bias: consistent; vanishing where the density is flat over a neighbourhood, of either sign elsewhere, and growing
     with the dimension. Bound: none. Exploited by: rows of a series, whose neighbours are near by dynamics and not by
     density (form groups of rows from different series), and by repeated rows, whose distance is zero. Those get a
-    tiny distance, relative to the rows' scale: the value and the gradient stay finite, and a warning is given when they are more
-    than 5 % of the rows.
+    tiny distance, relative to the rows' scale: value and gradient stay finite, and a warning is given when they are
+    more than 5 % of the rows.
 
     Args:
         num_neighbors: k.

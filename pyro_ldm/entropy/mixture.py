@@ -57,8 +57,8 @@ class Mixture(Entropy):
         """Log of the mean conditional, (..., N), nats; masked rows score 0 and count in no mixture."""
         if conditional is None or hasattr(conditional, "log_density") or len(conditional.batch_shape) != 1:
             raise ValueError(
-                "Mixture needs a stochastic encoder with one batch dimension: "
-                "sample the site from a distribution q(z | x) of batch shape (N,), such as Normal(loc, scale).to_event(1)"
+                "Mixture needs a stochastic encoder with one batch dimension: sample the site from a distribution "
+                "q(z | x) of batch shape (N,), such as Normal(loc, scale).to_event(1)"
             )
         (n,) = conditional.batch_shape
         if mask is not None and (mask.dtype != torch.bool or mask.shape != (n,)):

@@ -73,7 +73,8 @@ def nearest(z: Tensor, support: Tensor, num_neighbors: int, *, skip: int) -> Ten
     half_norm = 0.5 * support.square().sum(-1)
     index = torch.empty(z.shape[:-1], dtype=torch.long, device=z.device)
     for start, stop in _chunks(z, support):
-        closeness = _scores(z, support, -half_norm, skip, start, stop)  # minus half the squared distance, plus a constant
+        # Minus half the squared distance, up to a constant of each row.
+        closeness = _scores(z, support, -half_norm, skip, start, stop)
         index[..., start:stop] = closeness.topk(num_neighbors, dim=-1).indices[..., -1]
     return index
 

@@ -100,10 +100,14 @@ def test_global_sites_get_their_posterior():
 def test_a_fit_that_stopped_goes_on_to_the_same_result(tmp_path, starts):
     def run(epochs, checkpoint):
         torch.manual_seed(0)
-        encoder = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.1), torch.nn.Linear(8, 2))
+        encoder = torch.nn.Sequential(
+            torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.1), torch.nn.Linear(8, 2)
+        )
         guide = ldm.guides.Views(encoder, Joint(KNN()))
         views = ldm.encoders.TwoViews(ldm.encoders.Noise(std=0.1))
-        return fit(ldm.priors.GaussianViews(2), guide, x, views=views, epochs=epochs, checkpoint=checkpoint, starts=starts)
+        return fit(
+            ldm.priors.GaussianViews(2), guide, x, views=views, epochs=epochs, checkpoint=checkpoint, starts=starts
+        )
 
     x = torch.randn(230, 6)
     whole = run(4, tmp_path / "whole.ckpt")
