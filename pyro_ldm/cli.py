@@ -36,7 +36,7 @@ class Program(nn.Module):
         return self.program(*batch)
 
 
-def load_program(path: str) -> Callable:
+def load_program(path: str) -> Any:
     """The object that ``file.py:name`` or ``package.module:name`` names.
 
     Raises:

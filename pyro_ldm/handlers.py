@@ -89,8 +89,9 @@ class _Detached(TorchDistribution):
 
     def __init__(self, base_dist: TorchDistribution, name: str):
         if base_dist.event_dim >= 2 and not hasattr(_unwrap(base_dist), "predictive"):
+            kind = type(_unwrap(base_dist)).__name__
             raise ValueError(
-                f"stop_gradient cannot score site {name!r}: {type(_unwrap(base_dist)).__name__} is over a whole sequence "
+                f"stop_gradient cannot score site {name!r}: {kind} is over a whole sequence "
                 "and has no predictive(context): targets cannot be told from context. "
                 "Use a sequence distribution that has one, or write the steps as sites"
             )

@@ -241,7 +241,7 @@ class TestMistakes:
             ("def prior(x):\n    return nonsense\n", "does not run on a batch"),
             ("import missing_package\n", "does not run"),
             (
-                "def prior(x):\n    with pyro.plate('batch', len(x)):\n        pyro.sample('z', dist.Normal(0.0, 1.0))\n",
+                "def prior(x):\n    with pyro.plate('batch', len(x)): pyro.sample('z', dist.Normal(0.0, 1.0))\n",
                 "must be vectors",
             ),
         ],

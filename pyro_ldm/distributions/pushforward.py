@@ -53,7 +53,7 @@ class Pushforward(TorchDistribution):
     ):
         if not isinstance(entropy, Entropy):
             raise TypeError(f"entropy must be an estimator from pyro_ldm.entropy, such as LogDet(), got {entropy!r}")
-        if torch.is_tensor(z):
+        if isinstance(z, Tensor):
             if entropy.reads_conditional:
                 raise ValueError(
                     f"{type(entropy).__name__} reads the encoder's conditional, and got a tensor: pass a distribution "
@@ -61,7 +61,7 @@ class Pushforward(TorchDistribution):
                 )
             if z.dim() <= event_dim:
                 raise ValueError(
-                    f"z of shape {tuple(map(int, z.shape))} has no batch dimension to the left of its {event_dim} event dims: "
+                    f"z of shape {tuple(z.shape)} has no batch dimension to the left of its {event_dim} event dims: "
                     "a pushforward is the distribution of a batch, (N, D) for vectors or (N, T, D) for sequences"
                 )
             z = Delta(z, event_dim=event_dim)

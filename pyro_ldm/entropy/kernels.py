@@ -39,7 +39,7 @@ class GaussianKernel(Kernel):
 
     Whitening first (with gradient) makes the estimate equivariant to affine maps. Without it, a bandwidth that is
     small, learned, or proportional to one overall scale lets training lose rank or diverge: a fixed bandwidth belongs
-    beside a fixed prior noise that is no smaller.
+    beside a fixed prior noise that is no larger.
 
     Args:
         bandwidth: Standard deviation h, in units of whitened z (of z where ``whiten=False``). ``None`` is Scott's
@@ -64,7 +64,7 @@ class GaussianKernel(Kernel):
         if bandwidth is None and not whiten:
             raise ValueError(
                 "GaussianKernel(whiten=False) needs a bandwidth: one taken from the overall scale of the batch lets "
-                "training lose rank. Pass bandwidth=... (no larger than the prior's noise) or whiten"
+                "training lose rank. Pass bandwidth=... (no smaller than the prior's noise) or whiten"
             )
         self.bandwidth, self.whiten = bandwidth, whiten
 

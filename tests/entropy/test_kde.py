@@ -90,7 +90,7 @@ def test_fitted_bandwidth_is_the_leave_one_out_optimum():
 
 
 def test_a_narrow_kernel_can_be_exploited():
-    """Leave-one-out overestimates without bound as the kernel narrows; include-self is bounded by log N and the kernel."""
+    """Leave-one-out overestimates without bound as the kernel narrows."""
     z = torch.randn(200, 4)
     entropies = [float(-KDE(GaussianKernel(h, whiten=False))(z).mean()) for h in (0.3, 0.03, 0.003)]
     assert entropies[1] > entropies[0] + 50 and entropies[2] > entropies[1] + 5000

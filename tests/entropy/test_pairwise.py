@@ -1,4 +1,4 @@
-"""The pairwise sum and search: against plain autograd and a naive search, in chunks, with and without the row itself."""
+"""The pairwise sum and search: against plain autograd and a naive search, in chunks, with a row itself or without."""
 
 import pytest
 import torch
