@@ -1,8 +1,13 @@
 """Every test and docstring example starts from the same state: float64, seed 0, an empty parameter store."""
 
+import os
+
 import pyro
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

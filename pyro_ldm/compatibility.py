@@ -1,7 +1,7 @@
 """Whether a prior and a guide fit together, and what the objective of the two is."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from pyro.poutine.util import site_is_subsample
 from torch.distributions import Independent
 
 from pyro_ldm.distributions.pushforward import Pushforward
+from pyro_ldm.entropy import Entropy
 
 GAUSSIAN = (Normal, MultivariateNormal, LowRankMultivariateNormal, ImproperUniform, Delta)
 
@@ -47,13 +48,23 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> str:
                 "give the encoder as many outputs as the prior has latent dims"
             )
     kinds = {"KL"}
-    for names, entropy in _estimates(guide_trace, pushforwards):
+    for names, entropy in estimates(guide_trace):
         kinds.add(entropy.divergence)
         for name in names if entropy.gaussian else ():
             _warn_unless_gaussian(name, prior_sites[name]["fn"])
     if any(isinstance(_base(prior_sites[name]["fn"]), ImproperUniform) for name in pushforwards):
         kinds.add("score")
     return next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds)
+
+
+def estimates(guide_trace: Any) -> Iterator[tuple[tuple[str, ...], Entropy]]:
+    """Each estimator of a guide's trace, with the names of the sites that it scores."""
+    for name, site in guide_trace.nodes.items():
+        infer = site.get("infer") or {}
+        if isinstance(site.get("fn"), Pushforward) and "views" not in infer:
+            yield (name,), site["fn"].estimator
+        if "entropy" in infer:  # the factor that scores several views
+            yield infer["sites"], infer["entropy"]
 
 
 def _prior_sites(prior: Callable, guide_trace, guide_sites: dict, batch: tuple) -> dict[str, Any]:
@@ -78,17 +89,6 @@ def _prior_sites(prior: Callable, guide_trace, guide_sites: dict, batch: tuple) 
 
 def _sample_sites(trace) -> dict[str, Any]:
     return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
-
-
-def _estimates(guide_trace, pushforwards: dict):
-    """Each estimator of the guide, with the names of the sites that it scores."""
-    for name, site in pushforwards.items():
-        if "views" not in site["infer"]:
-            yield (name,), site["fn"].estimator
-    for site in guide_trace.nodes.values():
-        infer = site.get("infer") or {}
-        if "entropy" in infer:  # the factor that scores several views
-            yield infer["sites"], infer["entropy"]
 
 
 def _check_plate(name: str, site, rows: int, program: str) -> None:

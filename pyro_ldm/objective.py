@@ -11,7 +11,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyro_ldm.compatibility import fit_together
+from pyro_ldm.compatibility import estimates, fit_together
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
 
@@ -108,16 +108,38 @@ class Objective(nn.Module):
         Each is a run of the same ELBO on the same random numbers: without the guide's entropy, and with the data's
         share of the ELBO weighted by zero. So enumerated and vectorised models are split as well.
         """
-        divergence = self._check(*batch)
-        runs = []
+        return self._terms(self._check(*batch), cast(Any, self.elbo.elbo), self.guide, batch)
+
+    @torch.no_grad()
+    def reference(self, *batch, draws: int = 5) -> tuple[float, ...]:
+        """The ``kl`` that latents drawn from the prior itself would have: a perfect match, as the estimator sees it.
+
+        Were the estimator exact, a KL would be zero. What it is instead is bias and noise at this batch's size and the
+        prior's dimension; a ``kl`` of :meth:`terms` well below it says that an estimate has been exploited.
+
+        Args:
+            *batch: As for :meth:`forward`.
+            draws: How many times to draw.
+
+        Returns:
+            One number per draw, nats per datum; none where the prior is flat, or the guide is scored by the encoder's
+            own conditionals (``Jacobian``, ``Mixture``) or not at all.
+        """
+        if self._check(*batch) not in ("KL", "KL - I"):
+            return ()
+        with pyro.settings.context(module_local_params=True):
+            guides = [_from_the_prior(self.prior, self.guide, batch) for _ in range(draws)]
+        return tuple(self._terms("KL", Trace_ELBO(), guide, batch).kl for guide in guides if guide is not None)
+
+    def _terms(self, divergence: str, elbo: Any, guide: Callable, batch: tuple) -> Terms:
+        runs, prior = [], self.prior
         devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
         seed = int(torch.randint(2**31, ()))
-        elbo, prior, guide = cast(Any, self.elbo.elbo), self.prior, self.guide
         for run_guide, weight in ((guide, 1.0), (_without_entropy(guide), 1.0), (guide, 0.0)):
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
                 run = lambda *args, g=run_guide: elbo.loss(prior, g, *args)  # noqa: E731
-                runs.append(float(self._per_datum(run, *batch, weight=weight)))
+                runs.append(float(self._per_datum(run, *batch, weight=weight)) + 0.0)  # no -0.0
         loss, without_entropy, global_kl = runs
         return Terms(global_kl - without_entropy, without_entropy - loss, loss - global_kl, global_kl, divergence)
 
@@ -153,6 +175,21 @@ def keep_local_parameters(program: Callable) -> None:
         context = getattr(module, "_pyro_context", None)
         if context is not None and not hasattr(context, "param_state"):
             context.param_state = {"params": {}, "constraints": {}}
+
+
+def _from_the_prior(prior: Callable, guide: Callable, batch: tuple) -> Callable | None:
+    """The guide, its pushforward sites at values drawn from the prior; ``None`` where it reads its conditionals."""
+    trace = poutine.trace(guide).get_trace(*batch)
+    if any(entropy.reads_conditional for _, entropy in estimates(trace)):
+        return None
+    sites = [name for names, _ in estimates(trace) for name in names]
+    others = trace.copy()
+    for name in sites:
+        others.remove_node(name)
+    drawn = poutine.trace(poutine.replay(prior, trace=others)).get_trace(*batch)
+    for name in sites:
+        trace.nodes[name]["value"] = drawn.nodes[name]["value"]
+    return poutine.replay(guide, trace=trace)
 
 
 class _BatchPlate(Messenger):

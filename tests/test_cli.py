@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy
 import pytest
@@ -19,6 +20,10 @@ from pyro_ldm.cli import main
 @pytest.fixture(autouse=True)
 def as_from_a_shell():
     torch.set_default_dtype(torch.float32)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums depend on it: here and in the process that is killed
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -32,6 +37,63 @@ def run(*arguments, code=0):
     options = ["--epochs", "1", "--batch_size", "60", "--progress", "false"]
     data, *others = map(str, arguments)
     assert main(["fit", data, *options, *others]) == code
+
+
+PROGRAMS = """
+import pyro, torch, pyro.distributions as dist
+
+def plain(x):
+    with pyro.plate("batch", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+def of_the_data(x):
+    with pyro.plate("batch", x.shape[0]):
+        pyro.sample("z", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+
+def two_views(x, x_prime):
+    with pyro.plate("batch", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("z_prime", dist.Normal(z, 0.5).to_event(1))
+
+def flat(x):
+    with pyro.plate("batch", len(x)):
+        pyro.sample("z", dist.ImproperUniform(dist.constraints.real_vector, (), (3,)))
+
+def three_views(*batch):
+    with pyro.plate("batch", len(batch[0])):
+        for name in "abc":
+            pyro.sample(name, dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+def untrained(x):
+    scale = pyro.param("scale", torch.ones(3))
+    with pyro.plate("batch", len(x)):
+        pyro.sample("z", dist.Normal(torch.zeros(3), scale).to_event(1))
+
+class Learned(torch.nn.Module):
+    def __init__(self, latent_dim):
+        super().__init__()
+        self.loc = torch.nn.Parameter(torch.zeros(latent_dim))
+    def forward(self, x):
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.Normal(self.loc, 1.0).to_event(1))
+
+class Encoder(torch.nn.Linear):
+    def __init__(self, in_features, out_features):
+        super().__init__(in_features, out_features)
+
+too_wide = torch.nn.Linear(9, 3)
+
+class Raises(torch.nn.Module):
+    def forward(self, x):
+        raise RuntimeError("inside the encoder")
+"""
+
+
+@pytest.fixture
+def programs(tmp_path):
+    path = tmp_path / "programs.py"
+    path.write_text(PROGRAMS)
+    return path
 
 
 def test_list_names_everything_with_one_line(capsys):
@@ -130,6 +192,80 @@ class TestChoices:
         assert ldm.runs.load_latents(tmp_path / "run")["z"].shape == (120, 3)
         assert json.loads((tmp_path / "run" / "summary.json").read_text())["terms"]["global_kl"] > 0
 
+    @pytest.mark.parametrize("prior", ["plain", "of_the_data", "two_views", "flat", "Learned"])
+    def test_priors_of_one_s_own(self, csv, programs, tmp_path, prior):
+        out = tmp_path / "run"
+        run(
+            csv,
+            "--prior",
+            f"{programs}:{prior}",
+            "--entropy",
+            "LogDet",
+            "--encoder",
+            f"{programs}:Encoder",
+            "--out",
+            out,
+        )
+        width = 5 if prior == "Learned" else 3  # a class may ask for latent_dim, which is no more than the data's
+        assert ldm.runs.load_latents(out)["z"].shape == (120, width)
+
+    def test_from_a_module_beside_other_modules(self, csv, programs, tmp_path, monkeypatch):
+        (tmp_path / "beside.py").write_text("from programs import plain")
+        monkeypatch.chdir(tmp_path)
+        for i, prior in enumerate(("beside:plain", "beside.py:plain")):
+            run(csv, "--prior", prior, "--out", f"run{i}")
+            assert ldm.runs.load_latents(tmp_path / f"run{i}")["z"].shape == (120, 3)
+        for name in ("beside", "programs"):
+            monkeypatch.delitem(sys.modules, name)
+
+    def test_no_more_latents_than_the_data_has_columns(self, csv, tmp_path):
+        run(csv, "--entropy", "Jacobian", "--out", tmp_path / "run")
+        assert ldm.runs.load_latents(tmp_path / "run")["z"].shape == (120, 5)
+
+
+def test_a_config_of_one_s_own_with_short_names(csv, programs, tmp_path):
+    config = {
+        "data": str(csv),
+        "prior": f"{programs}:plain",
+        "entropy": {"class_path": "KDE", "init_args": {"kernel": {"class_path": "GaussianKernel"}}},
+        "encoder": "Linear",
+        "epochs": 1,
+        "progress": False,
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", str(tmp_path / "mine.yaml"), "--seed", "3", "--out", str(tmp_path / "run")]) == 0
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert saved["encoder"]["class_path"] == "pyro_ldm.encoders.Linear" and saved["seed"] == 3
+    assert ldm.runs.load_latents(tmp_path / "run")["z"].shape == (120, 3)
+
+
+def test_warnings_are_lines_said_once(csv, tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run(csv, "--prior", "Laplace", "--entropy", "LogDet", "--starts", "2", "--out", tmp_path / "run")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "LogDet with a Laplace prior" in line]
+    assert line.startswith("pyro-ldm: warning: ")
+
+
+def test_ctrl_c_leaves_a_run_to_go_on_with(csv, tmp_path, capsys, monkeypatch):
+    from pyro_ldm.cli import commands
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "fit", interrupted)
+        run(csv, "--out", tmp_path / "run", code=130)
+    assert "--resume" in capsys.readouterr().err
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_interrupted_before_it_began(tmp_path, capsys):
+    (tmp_path / ".run.partial").mkdir()
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
+    assert "before it began: remove" in capsys.readouterr().err
+
 
 def test_the_saved_config_reruns_it(csv, tmp_path):
     options = ["--prior", "GaussianViews", "--entropy", "LogDet", "--latent_dim", 2, "--seed", 3]
@@ -152,7 +288,7 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     options = (
         "fit digits --prior GaussianViews --entropy LogDet --encoder MLP --encoder.hidden [32] --epochs 30".split()
     )
-    options += ["--progress", "false", "--latent_dim", "4", "--starts", "2"]
+    options += "--progress false --latent_dim 4 --starts 2 --lr 0.002 --patience 25 --gradient_clip 9".split()
     command = [sys.executable, "-m", "pyro_ldm.cli", *options, "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main([*options, "--out", str(whole)]) == 0
@@ -195,7 +331,20 @@ class TestMistakes:
             (["--prior", "GaussianViews", "--augment", "[Blur]"], "unknown augmentation"),
             (["--prior", "Laplace", "--prior.scale", "-1"], "scale must satisfy"),
             (["--prior", "Laplace", "--prior.width", "1"], "width"),
-            (["--latent_dim", "many"], "latent_dim"),
+            (["--prior", "Laplace", "--prior.width", "1"], "there is no option 'width'; it has scale"),
+            (["--prior", "torch.nn.Nothing"], "no attribute 'Nothing'"),
+            (["--prior"], "--prior needs a value"),
+            (["--entropy", "KDE", "--entropy.kernel", "GaussianKernel", "--entropy.kernel.bandwidth", "x"], "a number"),
+            (["--encoder.hidden", "[4]"], "name it first"),
+            (["--latent_dim", "many"], "--latent_dim takes a whole number of at least 1, got many"),
+            (["--epochs", "0"], "--epochs takes a whole number of at least 1, got 0"),
+            (["--batch_size", "1"], "--batch_size takes a whole number of at least 2, got 1"),
+            (["--lr", "-1"], "--lr takes a number above 0, got -1"),
+            (["--seed", "-1"], "--seed takes a whole number from 0"),
+            (["--augment", "Noise"], "--augment takes a list"),
+            (["--accelerator", "tpu"], "cannot be used here"),
+            (["--config", "nowhere.yaml"], "there is no config file"),
+            (["--nothing", "3"], "--nothing"),
             (["--prior", "missing.py:prior"], "there is no file missing.py"),
             (["--prior", "math:nothing"], "no program 'nothing'"),
             (["--key", "a", "--resume", "nowhere"], "no interrupted run"),
@@ -250,6 +399,24 @@ class TestMistakes:
         file = tmp_path / "mine.py"
         file.write_text("import pyro, torch, pyro.distributions as dist\n" + program)
         assert words in self.refused(capsys, tmp_path, csv, "--prior", f"{file}:prior")
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--prior", "{}:three_views"], "two views are all"),
+            (["--prior", "{}:untrained"], "pyro.param"),
+            (["--prior", "{}:plain", "--latent_dim", "7"], "has 3 latent dims, and --latent_dim says 7"),
+            (["--encoder", "{}:too_wide"], "the encoder does not run on data of shape (5,)"),
+            (["--encoder", "{}:Raises"], "inside the encoder"),
+            (["--encoder", "{}:plain"], "an encoder is a torch.nn.Module"),
+        ],
+    )
+    def test_in_programs(self, csv, programs, tmp_path, capsys, options, words):
+        assert words in self.refused(capsys, tmp_path, csv, *(option.format(programs) for option in options))
+
+    def test_data_that_come_late(self, csv, capsys):
+        assert main(["fit", "--epochs", "3", str(csv)]) == 2
+        assert "DATA comes first" in capsys.readouterr().err
 
     def test_an_existing_run_is_kept(self, csv, tmp_path, capsys):
         run(csv, "--latent_dim", 2, "--out", tmp_path / "run")

@@ -324,6 +324,50 @@ class TestDivergence:
             objective(torch.randn(20, 3))  # once is enough
 
 
+class TestReference:
+    """What draws from the prior measure in place of the latents."""
+
+    def test_is_the_estimator_on_the_prior_s_own_draws(self):
+        x, dim, n = torch.randn(300, 5), 8, 300
+        objective = ldm.Objective(normal_prior(dim), ldm.guides.Deterministic(torch.nn.Linear(5, dim), KDE()))
+        measured = torch.tensor(objective.reference(x, draws=20))
+        z = torch.randn(20, n, dim)
+        # E[-log P] is D/2 log 2 pi e; KDE's bias on 300 such rows is about 0.9 nats.
+        expected = (0.5 * z.square().sum(-1) + dim * torch.tensor(2 * torch.pi).log() / 2 + KDE()(z)).mean(-1)
+        assert (measured.mean() - expected.mean()).abs() < 4 * (measured.var() / 20 + expected.var() / 20).sqrt()
+        assert measured.mean().abs() > 0.5 and len(set(measured.tolist())) == 20
+
+    @pytest.mark.parametrize(("arrange", "expected"), [(Joint, 0.0), (Separate, 3 * torch.tensor(0.2).log().item())])
+    def test_of_views(self, arrange, expected):
+        noise = (0.04 / 0.96) ** 0.5  # mutual information of the views: 1/2 log(1 + 1 / noise^2) = -log 0.2 a dim
+        guide = ldm.guides.Views(torch.nn.Linear(5, 3), arrange(LogDet()))
+        objective = ldm.Objective(ldm.priors.GaussianViews(3, noise=noise), guide)
+        x = torch.randn(2, 4000, 5)
+        assert objective.reference(*x) == pytest.approx([expected] * 5, abs=0.1)
+
+    def test_with_global_sites(self):
+        prior = ldm.priors.Gaussian(2, scale=dist.LogNormal(torch.zeros(2), 1.0).to_event(1))
+        local = ldm.guides.Deterministic(torch.nn.Linear(5, 2), LogDet())
+        guide = ldm.guides.Compose(AutoNormal(poutine.block(prior, hide=["z"])), local)
+        objective = ldm.Objective(prior, guide, size=10_000)
+        assert objective.reference(torch.randn(2000, 5)) == pytest.approx([0.0] * 5, abs=0.05)
+
+    @pytest.mark.parametrize(
+        ("prior", "guide"),
+        [
+            (ldm.priors.GaussianViews(2, scale=None), ldm.guides.Views(torch.nn.Linear(2, 2), Joint(LogDet()))),
+            (ldm.priors.Gaussian(2), ldm.guides.Invertible(torch.nn.Linear(2, 2))),
+            (ldm.priors.Gaussian(2), ldm.guides.Gaussian(torch.nn.Linear(2, 4), Mixture())),
+            (ldm.priors.Gaussian(2), ldm.guides.Deterministic(torch.nn.Linear(2, 2), Zero())),
+        ],
+        ids=["flat prior", "Jacobian", "Mixture", "Zero"],
+    )
+    def test_there_is_none(self, prior, guide):
+        x = torch.randn(50, 2)
+        batch = (x, x) if isinstance(prior, ldm.priors.GaussianViews) else (x,)
+        assert ldm.Objective(prior.double(), guide.double()).reference(*batch) == ()
+
+
 class TestMisfits:
     def objective(self, prior, guide):
         return ldm.Objective(prior, guide)(torch.randn(20, 3))

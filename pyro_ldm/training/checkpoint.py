@@ -1,8 +1,11 @@
 """A checkpoint after each finished epoch, replaced atomically."""
 
 import os
+import pickle
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 
@@ -23,3 +26,25 @@ class SaveEachEpoch(Checkpoint):
         beside = self.path.with_name(self.path.name + ".new")
         trainer.save_checkpoint(beside)
         os.replace(beside, self.path)
+
+
+class Progress(NamedTuple):
+    """How far a checkpoint is: finished epochs, and whether early stopping had ended the run there."""
+
+    epochs: int
+    stopped: bool
+
+
+def read_checkpoint(path: Path) -> Progress:
+    """How far a checkpoint is.
+
+    Raises:
+        ValueError: If it is none of ours.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        stopped = any(isinstance(own, dict) and own.get("stopped_epoch") for own in state["callbacks"].values())
+        return Progress(len(state["history"]), stopped)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is no checkpoint to go on from: remove it to start again ({reason})") from error

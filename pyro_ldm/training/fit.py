@@ -1,8 +1,7 @@
 """Fit a prior and a guide to data."""
 
-import warnings
+import inspect
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_ldm.distributions.pushforward import Pushforward
+from pyro_ldm.guides import Compose
 from pyro_ldm.objective import Objective, Terms, keep_local_parameters
-from pyro_ldm.training.loader import as_batch, make_loader, tensors_of
+from pyro_ldm.training.loader import Rows, as_batch, make_loader, tensors_of
+from pyro_ldm.training.starts import lowest_start
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Fit:
             evaluation mode.
         history: A row per epoch: epoch, loss, and in training mode on the fixed batch alignment, uniformity, kl and
             global_kl; validation_loss where measured.
-        starts: Loss that each start of a multi-start reached, nats per datum; empty for a single start.
+        reference: What latents drawn from the prior itself measure in that batch, nats per datum: the estimator's bias
+            and noise, beside which ``terms.kl`` is to be read; see :meth:`pyro_ldm.Objective.reference`.
+        starts: Loss that each start of a multi-start reached, nats per datum, infinite where it diverged; empty for a
+            single start.
     """
 
     objective: Objective
     terms: Terms
     history: list[dict[str, float]]
+    reference: tuple[float, ...] = ()
     starts: tuple[float, ...] = ()
 
 
@@ -69,7 +74,8 @@ def fit(
         prior: The assumed latent model.
         guide: The encoder as a guide.
         data: A tensor (N, ...), a tuple of such, a :class:`pyro_ldm.datasets.Data`, or a ``DataLoader`` of tensors or
-            tuples of tensors. A last, short batch is left out of each epoch (not of a ``DataLoader`` of one's own).
+            tuples of tensors. A last, short batch is left out of each epoch (a ``DataLoader`` of one's own says
+            ``drop_last=True`` for that).
         elbo: Any of Pyro's ELBOs; ``Trace_ELBO()`` by default.
         epochs: Passes over the data.
         batch_size: Rows of a batch. Estimates of entropy depend on it.
@@ -81,9 +87,10 @@ def fit(
         patience: Stop after so many epochs without a lower loss (held-out, where there are held-out data).
         gradient_clip: Largest norm of the gradient.
         starts: Number of random starts. Each is trained for ``start_epochs``, and the one with the lowest loss goes on.
+            The first is from the parameters as passed, the others from new ones (``reset_parameters`` of each layer).
         start_epochs: A tenth of the epochs, at least one, by default.
-        seed: Of everything random.
-        accelerator: ``"auto"``, ``"cpu"``, ``"gpu"``, ... as Lightning names them.
+        seed: Of everything random, 0 to 2^32 - 1. It sets the global random state at the start of each epoch.
+        accelerator: ``"auto"``, ``"cpu"``, ``"gpu"``, ... as Lightning names them; one device of it.
         progress: Whether to show a progress bar.
         logger: A Lightning logger, ``CSVLogger`` or ``TensorBoardLogger`` say.
         callbacks: Further Lightning callbacks.
@@ -91,7 +98,9 @@ def fit(
             as if it had never stopped.
 
     Raises:
-        ValueError: If data are bad, prior and guide do not fit, or the loss is not finite: what and what to do.
+        ValueError: If data are bad, prior and guide do not fit, a ``pyro.param`` would not be trained, or the loss is
+            not finite: what and what to do.
+        KeyboardInterrupt: On Ctrl-C; a checkpoint stays.
 
     Example:
         >>> x = torch.randn(500, 8)
@@ -100,63 +109,71 @@ def fit(
         >>> bool(abs(result.terms.kl) < 0.5)
         True
     """
-    if epochs < 1 or starts < 1:
-        raise ValueError(f"epochs and starts must be at least 1, got {epochs} and {starts}")
-    settings = {"optimizer": optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr)), "views": views}
+    _check(epochs=epochs, starts=starts, seed=seed, gradient_clip=gradient_clip, patience=patience)
     loader = make_loader(data, batch_size=batch_size, seed=seed)
     held_out = None if validation is None else make_loader(validation, batch_size=batch_size, seed=seed)
-    trainer_settings: dict[str, Any] = {
-        "accelerator": accelerator,
-        "gradient_clip_val": gradient_clip,
-        "enable_progress_bar": progress,
-        "num_sanity_val_steps": 0,
-    }
-    reached: list[float] = []
-    resumed = checkpoint is not None and Path(checkpoint).exists()
-    if starts > 1 and not resumed:
-        module = _module(prior, guide, elbo, loader, seed=seed, **settings)
-        first = best = _state(module.objective)
-        for start in range(starts):
-            module = _module(prior, guide, elbo, loader, seed=seed, **settings)
-            module.objective.load_state_dict(first)
-            if start:
-                torch.manual_seed(seed + start)
-                _reset(prior, guide)
-            short = start_epochs or max(1, epochs // 10)
-            _train(module, loader, None, max_epochs=short, logger=False, **trainer_settings)
-            terms = module.terms(training=True)
-            reached.append(terms.kl + terms.global_kl)
-            if reached[-1] == min(reached):
-                best = _state(module.objective)
-    module = _module(prior, guide, elbo, loader, seed=seed, **settings)
-    if reached:
-        module.objective.load_state_dict(best)
-    trainer_settings["enable_checkpointing"] = checkpoint is not None
-    trainer_settings["callbacks"] = [*callbacks, *_callbacks(patience, held_out is not None, checkpoint)]
-    ckpt = str(checkpoint) if resumed else None
-    if resumed and hasattr(getattr(loader, "sampler", None), "set_epoch"):
+    # Imported here: Lightning takes seconds.
+    from pyro_ldm.training.checkpoint import read_checkpoint
+    from pyro_ldm.training.module import ObjectiveModule
+    from pyro_ldm.training.trainer import train
+
+    def make() -> ObjectiveModule:
+        module = ObjectiveModule(
+            Objective(prior, guide, elbo, size=_size(loader)),
+            # Plain numbers: a checkpoint that is to be read with weights_only=True holds nothing else.
+            optimizer=optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=float(lr))),
+            views=views,
+            probe=_probe(loader),
+            seed=seed,
+        )
+        _call_once(module)
+        return module
+
+    settings: dict[str, Any] = {"accelerator": accelerator, "gradient_clip": gradient_clip, "progress": progress}
+    path = None if checkpoint is None else Path(checkpoint)
+    state = read_checkpoint(path) if path is not None and path.exists() else None
+    module = make()
+    if state is not None:
         # The trainer opens the loader before it tells the sampler where it is.
-        state = torch.load(str(checkpoint), weights_only=True, map_location="cpu")
-        loader.sampler.set_epoch(len(state["history"]))  # type: ignore[attr-defined]
-    _train(module, loader, held_out, max_epochs=epochs, logger=logger, ckpt_path=ckpt, **trainer_settings)
-    return Fit(module.objective, module.terms(), module.history, tuple(reached))
+        loader.sampler.set_epoch(state.epochs)
+        epochs = state.epochs if state.stopped else epochs
+    elif starts > 1:
+        short = start_epochs or max(1, epochs // 10)
+        module.starts = lowest_start(
+            make, lambda each: train(each, loader, epochs=short, **settings), starts=starts, seed=seed
+        )
+    train(
+        module,
+        loader,
+        held_out,
+        epochs=epochs,
+        patience=patience,
+        checkpoint=path,
+        resume=state is not None,
+        logger=logger,
+        callbacks=callbacks,
+        **settings,
+    )
+    return Fit(module.objective, module.terms(), module.history, module.reference(), module.starts)
 
 
 @torch.no_grad()
-def latents(guide: Callable, data: Any, *, site: str = "z", batch_size: int = 4096) -> Tensor:
+def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: int = 4096) -> Tensor:
     """Encode data row by row, without augmentation: the site's conditional mean.
 
     Args:
         guide: A trained guide; one of several views gets x for each of them.
         data: A tensor (N, ...) or a :class:`pyro_ldm.datasets.Data`.
-        site: Name of the site.
+        site: Name of the site; by default the first that is scored by its pushforward.
         batch_size: Rows encoded at once.
 
     Shape:
         (N, ...) to (N, D), on the CPU.
+
+    Raises:
+        ValueError: If the guide has no such site.
     """
     x = tensors_of(data)[0]
-    views = len(getattr(guide, "sites", ("z",)))
     modes = {module: module.training for module in guide.modules()} if isinstance(guide, nn.Module) else {}
     device = next((p.device for p in guide.parameters()), x.device) if isinstance(guide, nn.Module) else x.device
     for module in modes:
@@ -165,79 +182,63 @@ def latents(guide: Callable, data: Any, *, site: str = "z", batch_size: int = 40
     keep_local_parameters(guide)
     with pyro.settings.context(module_local_params=True):
         for rows in x.split(batch_size):
-            trace = poutine.trace(guide).get_trace(*[rows.to(device)] * views)
-            fn: Any = trace.nodes[site]["fn"]
+            trace = poutine.trace(guide).get_trace(*[rows.to(device)] * _num_views(guide))
+            found = {n: s["fn"] for n, s in trace.nodes.items() if s["type"] == "sample"}
+            name = site or next((n for n, fn in found.items() if isinstance(fn, Pushforward)), None)
+            if name not in found:
+                raise ValueError(f"the guide has no site {name!r} to take latents from; it has {sorted(found)}")
+            fn: Any = found[name]
             parts.append((fn.conditional.mean if isinstance(fn, Pushforward) else fn.mean).cpu())
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)
 
 
-def _module(prior, guide, elbo, loader, *, optimizer, views, seed):
-    """The objective, called once (an AutoGuide has no parameters before), as a Lightning module."""
-    from pyro_ldm.training.module import ObjectiveModule
-
-    size = len(loader.dataset) if hasattr(loader, "dataset") and hasattr(loader.dataset, "__len__") else None
-    objective = Objective(prior, guide, elbo, size=size)
-    if hasattr(getattr(loader, "sampler", None), "set_epoch") and hasattr(loader.dataset, "tensors"):
-        probe = tuple(tensor[:2048] for tensor in loader.dataset.tensors)
-    else:
-        probe = as_batch(next(iter(loader)))
-    module = ObjectiveModule(objective, optimizer=optimizer, views=views, probe=probe, seed=seed)
-    module.terms()
-    module.objective.train()
-    return module
+def _num_views(guide: Callable) -> int:
+    """How many tensors a guide is called with: one per site of a guide of views, else those it cannot go without."""
+    if isinstance(guide, Compose):
+        return max(_num_views(part) for part in guide.guides)
+    sites = getattr(guide, "sites", None)
+    if sites is not None:
+        return len(sites)
+    parameters = inspect.signature(guide.forward if isinstance(guide, nn.Module) else guide).parameters.values()
+    return max(1, sum(p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters))
 
 
-def _state(objective: Objective) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in objective.state_dict().items()}
+def _check(*, epochs: int, starts: int, seed: int, gradient_clip: float | None, patience: int | None) -> None:
+    if epochs < 1 or starts < 1:
+        raise ValueError(f"epochs and starts must be at least 1, got {epochs} and {starts}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be between 0 and 2^32 - 1, got {seed}")
+    if gradient_clip is not None and gradient_clip <= 0:
+        raise ValueError(f"gradient_clip is the largest norm of the gradient and must be positive, got {gradient_clip}")
+    if patience is not None and patience < 0:
+        raise ValueError(f"patience is a number of epochs, got {patience}")
 
 
-def _reset(*programs: Callable) -> None:
-    """Draw parameters anew, in every layer that knows how."""
-    for program in programs:
-        for layer in program.modules() if isinstance(program, nn.Module) else ():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()  # type: ignore[operator]
+def _size(loader: Any) -> int | None:
+    return len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
 
 
-def _callbacks(patience: int | None, held_out: bool, checkpoint: str | Path | None) -> list:
-    from pytorch_lightning.callbacks import EarlyStopping
-
-    from pyro_ldm.training.checkpoint import SaveEachEpoch
-
-    stopping = []
-    if patience is not None:
-        stopping = [EarlyStopping("validation_loss" if held_out else "epoch_loss", patience=patience, min_delta=0.0)]
-    return stopping + ([SaveEachEpoch(Path(checkpoint))] if checkpoint is not None else [])
+def _probe(loader: Any) -> tuple[Tensor, ...]:
+    """The fixed batch."""
+    if isinstance(loader.dataset, Rows):
+        return tuple(tensor[:2048] for tensor in loader.dataset.tensors)
+    return as_batch(next(iter(loader)))
 
 
-def _train(module, loader, held_out, *, ckpt_path=None, **settings) -> None:
-    import pytorch_lightning as lightning
-
-    with _quiet(), pyro.validation_enabled(False):
-        trainer = lightning.Trainer(
-            enable_model_summary=False, log_every_n_steps=1, **({"enable_checkpointing": False} | settings)
+def _call_once(module: Any) -> None:
+    """Call the objective, since an AutoGuide has no parameters before; refuse parameters that no optimizer will see."""
+    try:
+        with pyro.get_param_store().scope() as stored:
+            module.terms()
+        lost = bool(stored["params"])
+    except NotImplementedError as error:  # Pyro's own check, which validation turns on
+        lost = "pyro.param" in str(error)
+        if not lost:
+            raise
+    if lost:
+        raise ValueError(
+            "a pyro.param statement makes a parameter that no optimizer would see here: make the prior or guide a "
+            "PyroModule with a PyroParam or an nn.Parameter"
         )
-        trainer.fit(module, loader, held_out, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-    module.objective.eval()
-
-
-@contextmanager
-def _quiet():
-    """Without Lightning's hints about workers, loggers and accelerators; other warnings pass."""
-    import logging
-
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    with warnings.catch_warnings():
-        for hint in (".*does not have many workers.*", ".*You defined a `validation_step`.*", ".*log_every_n_steps.*"):
-            warnings.filterwarnings("ignore", message=hint)
-        warnings.filterwarnings("ignore", module="(pytorch_lightning|lightning_utilities|torch.utils._pytree).*")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

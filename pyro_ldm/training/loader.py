@@ -1,5 +1,7 @@
 """Batches from whatever data come as, in an order that depends on the seed and the epoch alone."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -37,9 +39,50 @@ class Shuffle(Sampler):
         return self.size // self.batch_size
 
     def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
         return iter(order[: len(self) * self.batch_size].split(self.batch_size))
+
+
+class Seeded:
+    """A DataLoader of the user's own, which shuffles each epoch by random numbers that need no history either.
+
+    Args:
+        loader: The DataLoader.
+        seed: With the epoch, what it shuffles by (unless it has a generator of its own).
+    """
+
+    def __init__(self, loader: DataLoader, seed: int):
+        self.loader, self.seed, self.epoch = loader, seed, 0
+        self.dataset = loader.dataset
+
+    @property
+    def sampler(self) -> "Seeded":
+        """Where the trainer looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+        if hasattr(self.loader.sampler, "set_epoch"):
+            self.loader.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator:
+        # A sampler draws its seed when the first batch is asked for.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.seed, self.epoch))
+            batches = iter(self.loader)
+            first = list(islice(batches, 1))
+        yield from first
+        yield from batches
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """Seed of an epoch's random numbers."""
+    return seed * 1_000_003 + epoch
 
 
 def tensors_of(data: Any) -> tuple[Tensor, ...]:
@@ -60,15 +103,15 @@ def tensors_of(data: Any) -> tuple[Tensor, ...]:
     )
 
 
-def make_loader(data: Any, *, batch_size: int, seed: int) -> DataLoader:
-    """A loader of batches that are tuples of tensors; a user's own DataLoader is taken as it is.
+def make_loader(data: Any, *, batch_size: int, seed: int) -> Any:
+    """A loader of batches that are tuples of tensors; a user's own DataLoader goes on making its own.
 
     Raises:
         TypeError: If the data are of no known kind.
         ValueError: If there are fewer than two rows, lengths differ, or values are not finite.
     """
     if isinstance(data, DataLoader):
-        return data
+        return Seeded(data, seed)
     tensors = tensors_of(data)
     lengths = {len(tensor) for tensor in tensors}
     if len(lengths) != 1:

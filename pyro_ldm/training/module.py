@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.objective import Objective, Terms
-from pyro_ldm.training.loader import as_batch
+from pyro_ldm.training.loader import as_batch, seed_of
 
 
 class ObjectiveModule(lightning.LightningModule):
@@ -38,6 +38,7 @@ class ObjectiveModule(lightning.LightningModule):
         self.objective = objective
         self.optimizer, self.views, self.probe, self.seed = optimizer, views, probe, seed
         self.history: list[dict[str, float]] = []
+        self.starts: tuple[float, ...] = ()
         self._losses: list[Tensor] = []
         self._validation: list[Tensor] = []
 
@@ -47,7 +48,7 @@ class ObjectiveModule(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin an epoch from random numbers of its own."""
-        seed = self.seed * 1_000_003 + self.current_epoch
+        seed = seed_of(self.seed, self.current_epoch)
         random.seed(seed)
         numpy.random.seed(seed % 2**32)
         torch.manual_seed(seed)
@@ -93,26 +94,34 @@ class ObjectiveModule(lightning.LightningModule):
         self.log("epoch_loss", row["loss"])
 
     def terms(self, *, training: bool = False) -> Terms:
-        """The objective's split on the fixed batch, on random numbers of its own.
+        """The objective's split on the fixed batch.
 
         In training mode (batch statistics, as the loss has them) or in evaluation mode (running statistics, as the
-        encoder will be used). Either way it leaves the state as it was.
+        encoder will be used).
         """
+        return self._on_probe(self.objective.terms, training=training)
+
+    def reference(self) -> tuple[float, ...]:
+        """What draws from the prior measure in place of the fixed batch's latents."""
+        return self._on_probe(self.objective.reference, training=False)
+
+    def _on_probe(self, call: Callable, *, training: bool) -> Any:
+        """Call with the fixed batch, on random numbers of its own; the state is left as it was."""
         before, state = self.objective.training, [buffer.clone() for buffer in self.objective.buffers()]
         self.objective.train(training)
         probe = tuple(tensor.to(self.device) for tensor in self.probe)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
             torch.manual_seed(self.seed)
-            terms = self.objective.terms(*self.prepared(probe))
+            result = call(*self.prepared(probe))
             for buffer, value in zip(self.objective.buffers(), state, strict=True):
                 buffer.copy_(value)
         self.objective.train(before)
-        return terms
+        return result
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """History goes with the state."""
-        checkpoint["history"] = self.history
+        checkpoint["history"], checkpoint["starts"] = self.history, list(self.starts)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """History comes with the state."""
-        self.history = list(checkpoint["history"])
+        self.history, self.starts = list(checkpoint["history"]), tuple(checkpoint["starts"])

@@ -119,6 +119,27 @@ def test_a_fit_that_stopped_goes_on_to_the_same_result(tmp_path, starts):
         assert torch.equal(value, resumed.objective.state_dict()[name]), name
 
 
+def test_a_shuffling_loader_of_one_s_own_is_resumed_too(tmp_path):
+    def run(epochs, checkpoint):
+        torch.manual_seed(0)
+        loader = DataLoader(TensorDataset(x), batch_size=50, shuffle=True)
+        return fit(*pair(), loader, epochs=epochs, checkpoint=checkpoint)
+
+    x = torch.randn(230, 6)
+    whole = run(4, tmp_path / "whole.ckpt")
+    run(2, tmp_path / "part.ckpt")
+    torch.rand(17)
+    resumed = run(4, tmp_path / "part.ckpt")
+    assert resumed.history == whole.history and resumed.terms == whole.terms
+    assert len({row["loss"] for row in whole.history}) == 4
+
+
+def test_starts_are_remembered(tmp_path):
+    x = torch.randn(200, 6)
+    first, again = (fit(*pair(), x, epochs=1, starts=2, checkpoint=tmp_path / "it.ckpt") for _ in range(2))
+    assert len(first.starts) == 2 and first.starts == again.starts
+
+
 def test_order_of_an_epoch_needs_no_history():
     from pyro_ldm.training.loader import Shuffle
 
@@ -157,6 +178,25 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"N >= D \+ 1"):
             fit(*pair(4), torch.randn(200, 6), batch_size=4)
 
+    @pytest.mark.parametrize("validate", [True, False])
+    def test_a_parameter_that_would_not_be_trained(self, validate):
+        def prior(x):
+            scale = pyro.param("scale", torch.ones(2))
+            with pyro.plate("batch", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(2), scale).to_event(1))
+
+        pyro.param("scale", torch.ones(2))  # left over from an SVI loop, say
+        with (
+            pyro.validation_enabled(validate),
+            pytest.raises(ValueError, match=r"make the prior or guide a PyroModule"),
+        ):
+            fit(prior, pair()[1], torch.randn(200, 6))
+
+    @pytest.mark.parametrize("settings", [{"seed": -1}, {"seed": 2**32}, {"gradient_clip": -1.0}, {"patience": -1}])
+    def test_settings(self, settings):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            fit(*pair(), torch.randn(200, 6), **settings)
+
     def test_no_epochs(self):
         with pytest.raises(ValueError, match="at least 1"):
             fit(*pair(), torch.randn(200, 6), epochs=0)
@@ -170,3 +210,25 @@ def test_latents_are_encoded_in_order_and_in_evaluation_mode():
     assert encoder.training
     views = ldm.guides.Views(torch.nn.Linear(6, 2), Joint(LogDet()))
     torch.testing.assert_close(ldm.training.latents(views, x), views.encoder(x).detach())
+
+
+def test_latents_of_other_sites_and_of_composed_views():
+    x = torch.randn(50, 6)
+    named = ldm.guides.Deterministic(torch.nn.Linear(6, 2), LogDet(), site="w")
+    torch.testing.assert_close(ldm.training.latents(named, x), named.encoder(x).detach())
+    with pytest.raises(ValueError, match="no site 'z'"):
+        ldm.training.latents(named, x, site="z")
+    prior = ldm.priors.GaussianViews(2, noise=dist.LogNormal(0.0, 1.0))
+    views = ldm.guides.Views(torch.nn.Linear(6, 2), Joint(LogDet()))
+    guide = ldm.guides.Compose(AutoNormal(poutine.block(prior, hide=["z", "z_prime"])), views)
+    fit(prior, guide, x, views=ldm.encoders.TwoViews(ldm.encoders.Noise(std=0.1)), batch_size=25, epochs=1)
+    torch.testing.assert_close(ldm.training.latents(guide, x), views.encoder(x).detach())
+
+
+def test_latents_of_a_guide_that_is_a_function_of_two_views():
+    def guide(x, x_prime):
+        with pyro.plate("batch", len(x)):
+            ldm.sample_views({"z": 2 * x, "z_prime": x_prime}, Joint(LogDet()))
+
+    x = torch.randn(50, 2)
+    torch.testing.assert_close(ldm.training.latents(guide, x), 2 * x)

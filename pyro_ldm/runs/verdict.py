@@ -1,0 +1,32 @@
+"""What an objective's value says about the fit, in words."""
+
+from pyro_ldm.training import Fit
+
+
+def verdict(fit: Fit) -> str:
+    """Whether the latents match their prior, judged beside what draws from the prior itself measure.
+
+    They do if the value lies within those draws' range, widened by its width on either side. Below it, an estimate of
+    entropy has been exploited. What is no divergence of two distributions gets no such verdict.
+
+    Example:
+        >>> terms = ldm.Terms(-3.0, 2.5, 0.5, 0.0, "KL")
+        >>> verdict(ldm.Fit(None, terms, [], reference=(-0.01, 0.03)))
+        'not matched: KL 0.50 nats, where draws from the prior itself measure -0.01 to 0.03'
+    """
+    terms = fit.terms
+    value = f"{terms.divergence} {terms.kl:.2f} nats"
+    if terms.divergence == "cross-entropy":
+        return f"{value}: compare it with other priors' and encoders' on the same data, whose entropy is not known"
+    if terms.divergence == "score":
+        return f"{value}: there is no entropy in it, or a flat prior; compare it with itself over training only"
+    if not fit.reference:
+        return f"{value}: how much of it is the estimator's bias is not known for this prior or estimator"
+    low, high = min(fit.reference), max(fit.reference)
+    beside = f"{value}, where draws from the prior itself measure {low:.2f} to {high:.2f}"
+    if terms.kl < low - (high - low):
+        return (
+            f"exploited: {beside}; nothing matches better than those, so the entropy of these latents is "
+            "overestimated: use another estimator, a larger batch, or a less flexible encoder"
+        )
+    return f"matched: {beside}" if terms.kl <= high + (high - low) else f"not matched: {beside}"

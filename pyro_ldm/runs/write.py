@@ -1,0 +1,102 @@
+"""What a run folder holds: weights, latents, history, summary and pictures; and how to read them again."""
+
+import csv
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_ldm.diagnostics import collapse
+from pyro_ldm.runs.pictures import curves, filters, filters_of, latent_space
+from pyro_ldm.runs.verdict import verdict
+from pyro_ldm.training import Fit, latents
+
+
+def write_run(folder: str | os.PathLike[str], fit: Fit, data: Any, *, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write a fit and what it makes of the data.
+
+    * ``weights.safetensors``: prior and guide, for :func:`load_weights`;
+    * ``latents.npz``: z (N, D) of each datum, without augmentation, with y and truth where the data have them;
+    * ``history.csv``: a row per epoch;
+    * ``summary.json``: terms in nats per datum, the verdicts, settings and versions;
+    * ``latents.png``, ``curves.png``, and ``filters.png`` where the encoder is linear on images.
+
+    Args:
+        folder: Where to: what :func:`run_folder` gave.
+        fit: The fit.
+        data: What to encode, a :class:`pyro_ldm.datasets.Data`.
+        settings: What else the summary is to say; JSON's types.
+
+    Returns:
+        The summary.
+    """
+    from safetensors.torch import save_model
+
+    folder = Path(folder)
+    save_model(fit.objective, str(folder / "weights.safetensors"))
+    z = latents(fit.objective.guide, data)
+    arrays = {"z": z, "y": data.y, "truth": data.truth}
+    np.savez_compressed(folder / "latents.npz", **{n: a.cpu().numpy() for n, a in arrays.items() if a is not None})
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(fit.history[0]))
+        writer.writeheader()
+        writer.writerows(fit.history)
+    summary = {
+        "terms": fit.terms._asdict(),
+        "reference": list(fit.reference),
+        "verdict": verdict(fit),
+        "collapse": str(collapse(z)),
+        "epochs": len(fit.history),
+        "starts": [loss if math.isfinite(loss) else None for loss in fit.starts],
+        "settings": settings,
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in ("pyro_ldm", "torch", "pyro-ppl")},
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    pictures = {"curves": curves(fit), "latents": latent_space(z, labels=data.y)}
+    images = filters_of(fit.objective.guide, data.shape)
+    if images is not None:
+        pictures["filters"] = filters(images, title="what each latent dim sees: rows of the linear map")
+    for name, figure in pictures.items():
+        figure.savefig(folder / f"{name}.png", dpi=120)
+    return summary
+
+
+def load_weights(run: str | os.PathLike[str], objective: nn.Module) -> None:
+    """Read a run's weights into an objective of the same prior and guide.
+
+    Raises:
+        ValueError: If the run has no weights, or they are another objective's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    path = Path(run) / "weights.safetensors"
+    try:
+        load_model(objective, path)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is not there: is {run} a finished run?") from error
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} does not fit: build prior and guide as its config.yaml says ({reason})") from error
+
+
+def load_latents(run: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """A run's latents z (N, D), and y and truth where there are any, rows in the order of the data.
+
+    Raises:
+        ValueError: If the run has none.
+    """
+    path = Path(run) / "latents.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read: is {run} a finished run? ({error})") from error

@@ -1,0 +1,29 @@
+"""The verdict: matched, not matched, exploited, or no divergence at all."""
+
+import pytest
+
+import pyro_ldm as ldm
+
+
+def verdict(kl, divergence="KL", reference=(0.1, 0.2)):
+    return ldm.runs.verdict(ldm.Fit(None, ldm.Terms(-kl, 0.0, kl, 0.0, divergence), [], reference))
+
+
+@pytest.mark.parametrize(
+    ("kl", "word"),
+    [(0.15, "matched: "), (0.01, "matched: "), (0.29, "matched: "), (0.31, "not matched: "), (-0.01, "exploited: ")],
+)
+def test_beside_draws_from_the_prior(kl, word):
+    assert verdict(kl).startswith(word) and "0.10 to 0.20" in verdict(kl)
+
+
+def test_a_negative_value_is_as_good_as_its_reference():
+    assert verdict(-3.0, "KL - I", (-3.1, -2.9)).startswith("matched: KL - I")
+
+
+@pytest.mark.parametrize(
+    ("divergence", "words"), [("cross-entropy", "entropy is not known"), ("score", "no entropy"), ("KL", "not known")]
+)
+def test_what_is_no_divergence_gets_no_verdict(divergence, words):
+    sentence = verdict(-3.0, divergence, ())
+    assert words in sentence and not sentence.startswith(("matched", "not matched", "exploited"))
