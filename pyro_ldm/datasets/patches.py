@@ -22,7 +22,7 @@ def patches(size: int = 12, *, num: int = 20000, seed: int = 0) -> Data:
         seed: Seed of the places.
 
     Shape:
-        x (num, size * size), rows of pixels one after the other.
+        x (num, 1, size, size).
 
     Raises:
         DataError: If a patch does not fit into the photographs or there are fewer places than num.
@@ -34,7 +34,7 @@ def patches(size: int = 12, *, num: int = 20000, seed: int = 0) -> Data:
 
     Example:
         >>> patches(8, num=1000)
-        Data('patches', 1000 x (64,))
+        Data('patches', 1000 x (1, 8, 8))
     """
     images = grey_photographs()
     if not 2 <= size <= min(images.shape[1:]):
@@ -44,6 +44,6 @@ def patches(size: int = 12, *, num: int = 20000, seed: int = 0) -> Data:
     if not 2 <= num <= places:
         raise DataError(f"patches: cannot draw {num} patches of size {size}: give num from 2 to {places}")
     chosen = np.random.default_rng(seed).choice(places, num, replace=False)
-    x = windows[np.unravel_index(chosen, windows.shape[:3])].reshape(num, -1)
-    x = x - x.mean(1, keepdims=True)
+    x = windows[np.unravel_index(chosen, windows.shape[:3])].reshape(num, 1, size, size)
+    x = x - x.mean((1, 2, 3), keepdims=True)
     return Data(torch.as_tensor(x / x.std()), name="patches")
