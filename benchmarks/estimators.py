@@ -19,8 +19,11 @@ import warnings
 import torch
 import torch.nn.functional as F
 
-from pyro_ldm import distributions
-from pyro_ldm.entropy import KDE, KNN, GaussianKernel, LogDet, Plane, Sphere, VonMisesFisherKernel
+import pyro_ldm as ldm
+
+KDE, KNN, LogDet = ldm.entropy.KDE, ldm.entropy.KNN, ldm.entropy.LogDet
+GaussianKernel, VonMisesFisherKernel = ldm.entropy.GaussianKernel, ldm.entropy.VonMisesFisherKernel
+Plane, Sphere = ldm.entropy.Plane, ldm.entropy.Sphere
 
 
 def gaussian_entropy(dim: int) -> float:
@@ -75,7 +78,7 @@ def sphere() -> None:
     for dim in (3, 8, 32):
         loc = torch.eye(dim, dtype=torch.float64)[0]
         for kappa in (0.0, 10.0):
-            source = distributions.VonMisesFisher(loc, torch.tensor(kappa, dtype=torch.float64))
+            source = ldm.distributions.VonMisesFisher(loc, torch.tensor(kappa, dtype=torch.float64))
             true, kernel = float(source.entropy()), 5.0 if kappa == 0 else 60.0
             draws = [source.sample((4000,)) for _ in range(5)]
             errors = [

@@ -61,7 +61,7 @@ class Pushforward(TorchDistribution):
                 )
             if z.dim() <= event_dim:
                 raise ValueError(
-                    f"z of shape {tuple(z.shape)} has no batch dimension to the left of its {event_dim} event dims: "
+                    f"z of shape {tuple(z.size())} has no batch dimension to the left of its {event_dim} event dims: "
                     "a pushforward is the distribution of a batch, (N, D) for vectors or (N, T, D) for sequences"
                 )
             z = Delta(z, event_dim=event_dim)

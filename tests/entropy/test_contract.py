@@ -1,4 +1,4 @@
-"""What every estimator promises: run on each that ``pyro_ldm.entropy`` exports, and on settings that change its maths."""
+"""What every estimator promises: run on each that ``pyro_ldm.entropy`` exports, and on settings that matter."""
 
 import inspect
 import math
