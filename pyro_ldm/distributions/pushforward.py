@@ -122,9 +122,11 @@ class Pushforward(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Estimated log R at each value, nats, expanded to the full batch shape."""
+        log_prob = self.estimator(value, self.conditional, self.rows)
         lead = value.shape[: value.dim() - self.event_dim]
-        shape = torch.broadcast_shapes(lead, self.batch_shape)
-        return self.estimator(value, self.conditional, self.rows).expand(shape)
+        if lead == self.batch_shape == log_prob.shape:
+            return log_prob
+        return log_prob.expand(torch.broadcast_shapes(lead, self.batch_shape))
 
     def score_parts(self, value: Tensor) -> ScoreParts:
         """Marginal for the value, conditional for the score function, marginal for the entropy."""

@@ -1,6 +1,7 @@
 r"""The log-determinant: the entropy of the Gaussian with the batch's mean and covariance."""
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -145,6 +146,7 @@ class LogDet(SampleEntropy):
         return weight.clamp(torch.finfo(rows.dtype).eps, 1.0)
 
 
+@lru_cache
 def log_det_bias(num_samples: int, dim: int) -> float:
     """Expected log-determinant of a Gaussian sample's unbiased covariance, less the true one, nats."""
     half = (num_samples - torch.arange(1, dim + 1, dtype=torch.float64)) / 2

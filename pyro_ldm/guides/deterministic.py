@@ -31,7 +31,7 @@ class Deterministic(PyroModule):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Encode the batch and sample the site."""
-        z = self.encoder(x)
-        pushforward = Pushforward(z, self.entropy, event_dim=self.entropy.event_dim or 1, mask=mask)
+        entropy = self.entropy
+        pushforward = Pushforward(self.encoder(x), entropy, event_dim=entropy.event_dim or 1, mask=mask)
         with pyro.plate("batch", len(x)):
             return pyro.sample(self.site, pushforward)
