@@ -68,7 +68,7 @@ class ObjectiveModule(lightning.LightningModule):
                 "clip gradients (gradient_clip=1.0), or look at the data"
             )
         self._losses.append(loss.detach())
-        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(as_batch(batch)[0]))
+        self.log("loss", loss.detach(), batch_size=len(as_batch(batch)[0]))
         return loss
 
     def validation_step(self, batch: Any, _) -> None:
@@ -77,7 +77,7 @@ class ObjectiveModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Mean over the held-out batches."""
-        self.log("validation_loss", torch.stack(self._validation).mean(), prog_bar=True)
+        self.log("validation_loss", torch.stack(self._validation).mean())
 
     def on_train_epoch_end(self) -> None:
         """Add a row of history."""
@@ -89,8 +89,7 @@ class ObjectiveModule(lightning.LightningModule):
             row["validation_loss"] = float(torch.stack(self._validation).mean())
             self._validation.clear()
         self.history.append(row)
-        names = ("alignment", "uniformity", "kl")
-        self.log_dict({name: row[name] for name in names}, prog_bar=True)
+        self.log_dict({name: row[name] for name in ("alignment", "uniformity", "kl")})
         self.log("epoch_loss", row["loss"])
 
     def terms(self, *, training: bool = False) -> Terms:

@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,12 @@ from typing import Any
 
 import pyro
 import pytorch_lightning as lightning
-from pytorch_lightning.callbacks import EarlyStopping, ProgressBar, TQDMProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from pyro_ldm.training.checkpoint import SaveEachEpoch
 from pyro_ldm.training.module import ObjectiveModule
+from pyro_ldm.training.progress import FitProgress
 
 
 def train(
@@ -43,8 +43,7 @@ def train(
     """
     extra: list[Any] = []
     if progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
-        # One line; Lightning's own choice depends on what else is installed. In a log, one update per epoch.
-        extra.append(TQDMProgressBar(refresh_rate=1 if sys.stdout.isatty() else 10**9))
+        extra.append(FitProgress())
     if patience is not None:
         watched = "epoch_loss" if held_out is None else "validation_loss"
         extra.append(EarlyStopping(watched, patience=int(patience), min_delta=0.0))
