@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 SHOWN = ("loss", "validation_loss", "alignment", "uniformity", "global_kl")
 
+
 class FitProgress(ProgressBar):
     """A bar over all steps of all epochs, where Lightning's own begins anew with each epoch; on stderr.
 
