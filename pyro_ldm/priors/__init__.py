@@ -2,19 +2,31 @@
 
 from pyro_ldm.priors.base import Prior, Sources
 from pyro_ldm.priors.gaussian import Gaussian
+from pyro_ldm.priors.gaussian_mixture import GaussianMixture
 from pyro_ldm.priors.gaussian_views import GaussianViews
 from pyro_ldm.priors.generalized_gaussian import GeneralizedGaussian
+from pyro_ldm.priors.generalized_gaussian_views import GeneralizedGaussianViews
 from pyro_ldm.priors.laplace import Laplace
 from pyro_ldm.priors.logistic import Logistic
+from pyro_ldm.priors.plane_views import PlaneViews
+from pyro_ldm.priors.power_law import PowerLaw
 from pyro_ldm.priors.student_t import StudentT
+from pyro_ldm.priors.student_t_views import StudentTViews
+from pyro_ldm.priors.von_mises_fisher_views import VonMisesFisherViews
 
 __all__ = [
     "Gaussian",
+    "GaussianMixture",
     "GaussianViews",
     "GeneralizedGaussian",
+    "GeneralizedGaussianViews",
     "Laplace",
     "Logistic",
+    "PlaneViews",
+    "PowerLaw",
     "Prior",
     "Sources",
     "StudentT",
+    "StudentTViews",
+    "VonMisesFisherViews",
 ]

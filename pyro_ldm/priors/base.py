@@ -28,16 +28,29 @@ class Prior(PyroModule):
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
         self.latent_dim = latent_dim
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of each hyperparameter, in full
         self._event_dims: dict[str, int] = {}
 
-    def hyperparameter(self, name: str, value, constraint=constraints.positive) -> None:
-        """Register one, of shape () or (D,): fixed, learned or Bayesian, as the class says."""
+    def hyperparameter(
+        self, name: str, value, constraint=constraints.positive, *, shape: tuple[int, ...] | None = None
+    ) -> None:
+        """Register one: fixed, learned or Bayesian, as the class says.
+
+        Args:
+            name: Its name.
+            value: A number or tensor, an ``nn.Parameter``, or a distribution.
+            constraint: What its value satisfies.
+            shape: Its shape in full, (D,) by default. A scalar will do as well.
+        """
+        shape = (self.latent_dim,) if shape is None else shape
+        self.shapes[name] = shape
+        shapes = ((), shape, *([(1,)] if len(shape) == 1 else []))
         if isinstance(value, torch.distributions.Distribution):
             if not isinstance(value, TorchDistributionMixin):
                 raise TypeError(f"{name} got a torch distribution: take it from pyro.distributions")
-            if tuple(value.shape()) not in ((), (1,), (self.latent_dim,)) or len(value.batch_shape):
+            if tuple(value.shape()) not in shapes or len(value.batch_shape):
                 raise ValueError(
-                    f"the distribution of {name} must have shape () or ({self.latent_dim},), all of it event dims: "
+                    f"the distribution of {name} must have shape {_or(shape)}, all of it event dims: "
                     f"got batch shape {tuple(value.batch_shape)} and event shape {tuple(value.event_shape)}; "
                     "use .to_event(1)"
                 )
@@ -47,8 +60,9 @@ class Prior(PyroModule):
         tensor = torch.as_tensor(value)
         if not tensor.is_floating_point():
             tensor = tensor.to(torch.get_default_dtype())
-        if tensor.shape not in ((), (1,), (self.latent_dim,)):
-            raise ValueError(f"{name} must be a number or have shape ({self.latent_dim},), got {tuple(tensor.shape)}")
+        if tuple(tensor.shape) not in shapes:
+            wanted = f"a number or have shape {shape}" if shape else "a number"
+            raise ValueError(f"{name} must be {wanted}, got shape {tuple(tensor.shape)}")
         if not bool(constraint.check(tensor).all()):
             raise ValueError(f"{name} must satisfy {constraint}, got {tensor.tolist()}")
         if isinstance(value, nn.Parameter):
@@ -60,7 +74,12 @@ class Prior(PyroModule):
         """A hyperparameter's value, to broadcast against (N, D); call it outside the plate."""
         value = getattr(self, name)
         # A scalar site has no event dim: with vectorised particles its shape is (P, 1), and D goes to the right of it.
-        return value.unsqueeze(-1) if self._event_dims.get(name) == 0 else value
+        missing = len(self.shapes[name]) - self._event_dims.get(name, len(self.shapes[name]))
+        return value[(..., *[None] * missing)] if missing else value
+
+
+def _or(shape: tuple[int, ...]) -> str:
+    return f"() or {shape}" if shape else "()"
 
 
 class Sources(Prior):

@@ -1,16 +1,16 @@
 """A Gaussian pair of views."""
 
-import pyro
 from pyro import distributions as dist
 from torch import Tensor, nn
 
-from pyro_ldm.priors.base import Prior
+from pyro_ldm.priors.plane_views import PlaneViews
 
 
-class GaussianViews(Prior):
+class GaussianViews(PlaneViews):
     r"""Two views of one latent on the plane: the second is the first plus noise.
 
-    .. math:: z \sim \mathcal N(0, \sigma^2 I), \qquad z' \mid z \sim \mathcal N(z, s^2 I)
+    .. math:: z \sim \mathcal N(0, \sigma^2 I), \qquad z' \mid z \sim \mathcal N(h(z), s^2 I), \qquad
+        h(z) = z \text{ by default}
 
     With ``Joint(LogDet())`` the objective is KL(R || P); with ``Separate(LogDet())`` it is VICReg's, with the mutual
     information.
@@ -20,6 +20,7 @@ class GaussianViews(Prior):
         noise: s, in units of z, () or (D,): a number (fixed), an ``nn.Parameter`` (learned) or a
             distribution (Bayesian).
         scale: sigma, in units of z, likewise; ``None`` is a flat prior over z, which cannot be sampled.
+        predictor: h, a module from (N, D) to (N, D); ``None`` is the identity.
 
     Shape:
         z and z_prime (N, D), N the length of the batch.
@@ -38,20 +39,12 @@ class GaussianViews(Prior):
         latent_dim: int,
         noise: float | Tensor | nn.Parameter | dist.Distribution = 0.5,
         scale: float | Tensor | nn.Parameter | dist.Distribution | None = 1.0,
+        *,
+        predictor: nn.Module | None = None,
     ):
-        super().__init__(latent_dim)
+        super().__init__(latent_dim, scale, predictor)
         self.hyperparameter("noise", noise)
-        self.flat = scale is None
-        if scale is not None:
-            self.hyperparameter("scale", scale)
 
-    def forward(self, *batch) -> tuple[Tensor, Tensor]:
-        """Sample both views; the first tensor of the batch gives N."""
-        noise = self.read("noise")
-        if self.flat:
-            first = dist.ImproperUniform(dist.constraints.real_vector, (), (self.latent_dim,))
-        else:
-            first = dist.Normal(noise.new_zeros(self.latent_dim), self.read("scale")).to_event(1)
-        with pyro.plate("batch", len(batch[0])):
-            z = pyro.sample("z", first)
-            return z, pyro.sample("z_prime", dist.Normal(z, noise).to_event(1))
+    def coupling(self, loc: Tensor) -> dist.TorchDistribution:
+        """Gaussian noise about ``loc``."""
+        return dist.Normal(loc, self.read("noise"))
