@@ -1,7 +1,8 @@
-"""Data: worlds with known latents, real data that needs no download, and readers for data of one's own.
+"""Data: worlds with known latents, real data that is never downloaded, and readers for data of one's own.
 
 A built-in data set is one file in this package, holding a function of the same name that can be called without
-arguments and returns `Data`. Nothing else needs to know of it: `builtin`, `load` and the command line find it.
+arguments and returns `Data`. Nothing else needs to know of it: `builtin`, `load` and the command line find it. Sets too
+large for a package are read from the user's own copy, which `local.find_folder` looks for.
 """
 
 import difflib
@@ -10,9 +11,13 @@ import os
 import pkgutil
 from collections.abc import Callable
 
+from pyro_ldm.datasets.cifar10 import cifar10
+from pyro_ldm.datasets.cifar100 import cifar100
 from pyro_ldm.datasets.data import Data, DataError
 from pyro_ldm.datasets.digits import digits
+from pyro_ldm.datasets.fashion_mnist import fashion_mnist
 from pyro_ldm.datasets.files import FILE_TYPES, read
+from pyro_ldm.datasets.local import MissingDataError
 from pyro_ldm.datasets.ornstein_uhlenbeck import ornstein_uhlenbeck
 from pyro_ldm.datasets.patches import patches
 from pyro_ldm.datasets.photographs import photographs
@@ -21,8 +26,12 @@ from pyro_ldm.datasets.sources import sources
 __all__ = [
     "Data",
     "DataError",
+    "MissingDataError",
     "builtin",
+    "cifar10",
+    "cifar100",
     "digits",
+    "fashion_mnist",
     "load",
     "ornstein_uhlenbeck",
     "patches",
@@ -36,8 +45,8 @@ def builtin() -> dict[str, Callable[..., Data]]:
     """The built-in data sets by name, each a function; the first line of its docstring says what it is.
 
     Example:
-        >>> list(builtin())
-        ['digits', 'ornstein_uhlenbeck', 'patches', 'photographs', 'sources']
+        >>> builtin()["digits"]()
+        Data('digits', 1797 x (1, 8, 8), y)
     """
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pyro_ldm import datasets
-from pyro_ldm.datasets import DataError, builtin, load
+from pyro_ldm.datasets import DataError, MissingDataError, builtin, load
 
 PACKAGE = Path(datasets.__file__).parent
 
@@ -17,20 +17,28 @@ PACKAGE = Path(datasets.__file__).parent
 @pytest.mark.parametrize("name", builtin())
 def test_contract_of_a_built_in_data_set(name):
     state = torch.get_rng_state()
-    data = builtin()[name]()
+    try:
+        data = builtin()[name]()
+    except MissingDataError as error:
+        pytest.skip(str(error))
     assert torch.equal(torch.get_rng_state(), state)
     assert isinstance(data, datasets.Data)
     assert data.name == name
     assert data.x.dtype == torch.float32
     again = load(name)
     assert torch.equal(data.x, again.x)
+
+
+@pytest.mark.parametrize("name", builtin())
+def test_a_built_in_data_set_is_described_and_exported(name):
     assert builtin()[name].__doc__.splitlines()[0].endswith(".")
     assert name in datasets.__all__ and getattr(datasets, name) is builtin()[name]
 
 
 def test_builtin_names():
     assert {"digits", "ornstein_uhlenbeck", "patches", "photographs", "sources"} <= set(builtin())
-    assert not {"data", "files", "arrays", "tables", "images"} & set(builtin())
+    assert {"cifar10", "cifar100", "fashion_mnist"} <= set(builtin())
+    assert not {"data", "files", "arrays", "tables", "images", "local", "idx", "records"} & set(builtin())
 
 
 def test_a_new_data_set_is_one_file(tmp_path, monkeypatch):
