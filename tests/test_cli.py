@@ -107,8 +107,11 @@ def test_list_names_everything_with_one_line(capsys):
         "Separate",
         "MLP",
         "ConvNet",
+        "ResNet18",
+        "Crop",
         "Noise",
         "digits",
+        "fashion_mnist",
         "patches",
     ):
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
@@ -326,7 +329,7 @@ class TestMistakes:
         [
             (["--prior", "Laplce"], "did you mean Laplace?"),
             (["--entropy", "knn"], "did you mean KNN?"),
-            (["--encoder", "Transformer"], "Known: ConvNet, Linear, MLP"),
+            (["--encoder", "Transformer"], "Known: ConvNet, Linear, MLP, ResNet18"),
             (["--prior", "GaussianViews", "--arrangement", "joint"], "did you mean Joint?"),
             (["--prior", "GaussianViews", "--augment", "[Blur]"], "unknown augmentation"),
             (["--prior", "Laplace", "--prior.scale", "-1"], "scale must satisfy"),
@@ -343,6 +346,7 @@ class TestMistakes:
             (["--seed", "-1"], "--seed takes a whole number from 0"),
             (["--augment", "Noise"], "--augment takes a list"),
             (["--accelerator", "tpu"], "cannot be used here"),
+            (["--precision", "4-bit"], "Precision '4-bit' is invalid"),
             (["--config", "nowhere.yaml"], "there is no config file"),
             (["--nothing", "3"], "--nothing"),
             (["--prior", "missing.py:prior"], "there is no file missing.py"),

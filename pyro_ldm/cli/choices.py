@@ -20,9 +20,9 @@ ENTROPIES = _classes(entropy, entropy.Entropy, hide=("Arrangement", *ARRANGEMENT
 KERNELS = _classes(entropy, entropy.Kernel, hide=("Kernel",))
 SPACES = _classes(entropy, entropy.Space, hide=("Space",))
 PRIORS = _classes(priors, priors.Prior, hide=("Prior", "Sources"))
-ENCODERS: dict[str, type] = {n: getattr(encoders, n) for n in ("MLP", "ConvNet", "Linear")}
+ENCODERS: dict[str, type] = {n: getattr(encoders, n) for n in ("MLP", "ConvNet", "ResNet18", "Linear")}
 AUGMENTATIONS: dict[str, type] = {
-    n: getattr(encoders, n) for n in ("Affine", "ColorJitter", "Cutout", "Flip", "Mask", "Noise")
+    n: getattr(encoders, n) for n in ("Affine", "ColorJitter", "Crop", "Cutout", "Flip", "Mask", "Noise")
 }
 CLASSES = {"prior": PRIORS, "entropy": ENTROPIES, "encoder": ENCODERS}
 PROGRAM = "pyro_ldm.cli.Program"

@@ -61,6 +61,7 @@ def run_fit(argv: list[str]) -> None:
             starts=config.starts,
             seed=config.seed,
             accelerator=config.accelerator,
+            precision=config.precision,
             progress=config.progress,
             checkpoint=folder / CHECKPOINT,
         )

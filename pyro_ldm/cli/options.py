@@ -51,6 +51,7 @@ def make_parser():
     )
     parser.add_argument("--seed", type=seed, default=0, help="Of everything random.")
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, gpu, ...")
+    parser.add_argument("--precision", type=str, default="32-true", help="bf16-mixed runs the encoder under autocast.")
     parser.add_argument("--progress", type=bool, default=True, help="Show a progress bar.")
     parser.add_argument("--out", type=str | None, help="The run folder to write.")
     parser.add_argument("--resume", type=str | None, help="Go on with this run folder's interrupted run.")

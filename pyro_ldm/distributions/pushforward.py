@@ -64,7 +64,8 @@ class Pushforward(TorchDistribution):
                     f"z of shape {tuple(z.size())} has no batch dimension to the left of its {event_dim} event dims: "
                     "a pushforward is the distribution of a batch, (N, D) for vectors or (N, T, D) for sequences"
                 )
-            z = Delta(z, event_dim=event_dim)
+            # Half precision, as autocast leaves it, would be the prior's too.
+            z = Delta(z.float() if z.dtype in (torch.float16, torch.bfloat16) else z, event_dim=event_dim)
         elif not len(z.batch_shape):
             raise ValueError(
                 f"the conditional {type(z).__name__} has no batch dimension: a pushforward is the mixture of q(z | x) "

@@ -63,7 +63,8 @@ def sample_views(sites: dict, entropy: Entropy, *, mask: Tensor | None = None, i
             f"several sites need an arrangement of their axis, got {type(entropy).__name__}: "
             "wrap it as Joint(...), Separate(...) or Pooled(...)"
         )
-    views = [Delta(z, event_dim=1) if torch.is_tensor(z) else z for z in sites.values()]
+    # A tensor becomes its pushforward's conditional, in float32 or better.
+    views = [Pushforward(z, Zero()).conditional if torch.is_tensor(z) else z for z in sites.values()]
     shapes = {(tuple(q.batch_shape), tuple(q.event_shape)) for q in views}
     if len(shapes) != 1:
         raise ValueError(f"views must agree in shape, got (batch, event) = {sorted(shapes)} for sites {list(sites)}")

@@ -25,6 +25,7 @@ def train(
     *,
     epochs: int,
     accelerator: str,
+    precision: Any,
     gradient_clip: float | None,
     progress: bool,
     patience: int | None = None,
@@ -38,7 +39,7 @@ def train(
     Args are those of :func:`pyro_ldm.fit`; ``resume`` goes on from the checkpoint.
 
     Raises:
-        ValueError: If there is no such accelerator.
+        ValueError: If there is no such accelerator or precision.
         KeyboardInterrupt: If it is interrupted.
     """
     extra: list[Any] = []
@@ -56,6 +57,7 @@ def train(
             trainer = lightning.Trainer(
                 accelerator=accelerator,
                 devices=1,
+                precision=precision,
                 max_epochs=epochs,
                 gradient_clip_val=gradient_clip,
                 enable_progress_bar=progress,
