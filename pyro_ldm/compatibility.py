@@ -14,12 +14,13 @@ from pyro.distributions import (
     MaskedDistribution,
     MultivariateNormal,
     Normal,
+    constraints,
 )
 from pyro.poutine.util import site_is_subsample
 from torch.distributions import Independent
 
 from pyro_ldm.distributions.pushforward import Pushforward
-from pyro_ldm.entropy import Entropy
+from pyro_ldm.entropy import Entropy, Sphere
 
 GAUSSIAN = (Normal, MultivariateNormal, LowRankMultivariateNormal, ImproperUniform, Delta)
 
@@ -28,7 +29,8 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> str:
     """Run the pair once and say what its objective is, as :class:`~pyro_ldm.objective.Terms` names it.
 
     Raises:
-        ValueError: If the prior's sites do not match the guide's, differ in shape, are outside the plate or not finite.
+        ValueError: If the prior's sites do not match the guide's, differ in shape, or are outside the plate, not
+            finite, or off the prior's sphere.
     """
     rows = len(batch[0])
     guide_trace = poutine.trace(guide).get_trace(*batch)
@@ -47,11 +49,16 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> str:
                 f"site {name!r} has event shape {prior_shape} in the prior and {shape} in the guide: "
                 "give the encoder as many outputs as the prior has latent dims"
             )
+        if on_sphere(expected["fn"]):
+            Sphere().check(site["value"])
     kinds = {"KL"}
     for names, entropy in estimates(guide_trace):
         kinds.add(entropy.divergence)
-        for name in names if entropy.gaussian else ():
-            _warn_unless_gaussian(name, prior_sites[name]["fn"])
+        if not entropy.reads_conditional and any(on_sphere(prior_sites[n]["fn"]) != entropy.on_sphere for n in names):
+            kinds.add("score")  # densities with respect to two measures
+        elif entropy.gaussian:
+            for name in names:
+                _warn_unless_gaussian(name, prior_sites[name]["fn"])
     if any(isinstance(_base(prior_sites[name]["fn"]), ImproperUniform) for name in pushforwards):
         kinds.add("score")
     return next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds)
@@ -119,6 +126,11 @@ def _base(fn):
     while isinstance(fn, MaskedDistribution | ExpandedDistribution | Independent):
         fn = fn.base_dist
     return fn
+
+
+def on_sphere(fn: Any) -> bool:
+    """Whether a site's values are unit vectors, and its density one with respect to the sphere's surface."""
+    return fn.support is constraints.sphere or getattr(fn.support, "base_constraint", None) is constraints.sphere
 
 
 def _warn_unless_gaussian(name: str, fn) -> None:

@@ -176,6 +176,13 @@ class TestChoices:
         options = ["--prior", "GaussianViews", "--prior.scale", "null", "--entropy", "LogDet"]
         run(csv, "--latent_dim", 2, *options, "--out", tmp_path / "run")
 
+    def test_views_on_the_sphere_get_an_encoder_to_it(self, csv, tmp_path):
+        options = "--prior VonMisesFisherViews --prior.concentration 4 --arrangement Pooled --entropy KDE".split()
+        options += "--entropy.kernel VonMisesFisherKernel --entropy.kernel.concentration 2".split()
+        run(csv, "--latent_dim", 3, *options, "--out", tmp_path / "run")
+        z = ldm.runs.load_latents(tmp_path / "run")["z"]
+        torch.testing.assert_close(z.norm(dim=-1), torch.ones(120))
+
     def test_mixture_gets_a_gaussian_encoder(self, csv, tmp_path):
         run(csv, "--latent_dim", 2, "--entropy", "Mixture", "--out", tmp_path / "run")
 

@@ -16,15 +16,17 @@ from torch import Tensor, nn
 from pyro_ldm import datasets, entropy, guides
 from pyro_ldm.cli.choices import ARRANGEMENTS, AUGMENTATIONS, ENCODERS, known
 from pyro_ldm.cli.program import Program
-from pyro_ldm.encoders import PCA, TwoViews
+from pyro_ldm.compatibility import on_sphere
+from pyro_ldm.encoders import PCA, Normalize, TwoViews
 
 
 class Sites(NamedTuple):
-    """A prior's sites: names of those within the plate and outside it, and latent dims of the former."""
+    """A prior's sites: names of those within the plate and outside it; latent dims of the former, unit vectors or not."""
 
     local: tuple[str, ...]
     outside: tuple[str, ...]
     latent_dim: int
+    on_sphere: bool
 
 
 def build(config, data: datasets.Data) -> tuple[Callable, nn.Module, Callable | None]:
@@ -57,6 +59,7 @@ def build(config, data: datasets.Data) -> tuple[Callable, nn.Module, Callable | 
         outputs = 2 * latent_dim if gaussian else latent_dim
         encoder = _encoder(config.encoder or ("ConvNet" if len(event) == 3 else "MLP"), event, outputs)
         _check_runs(encoder, data.x)
+        encoder = nn.Sequential(encoder, Normalize()) if sites.on_sphere else encoder
         if len(sites.local) > 1:
             arrangement = known(config.arrangement, "arrangement", ARRANGEMENTS)
             guide = guides.Views(encoder, arrangement(estimator), sites=sites.local)
@@ -99,7 +102,8 @@ def sites_of(prior: Callable, x: Tensor) -> Sites:
             f"the prior's sites {list(local)} must be vectors of one width, got event shapes {sorted(shapes)}: "
             "use .to_event(1) on a distribution of one number per latent dim"
         )
-    return Sites(local, tuple(n for n in found if n not in local), next(iter(shapes))[0])
+    outside = tuple(n for n in found if n not in local)
+    return Sites(local, outside, next(iter(shapes))[0], all(on_sphere(found[n]["fn"]) for n in local))
 
 
 class _FlatSites(Messenger):

@@ -19,7 +19,7 @@ ARRANGEMENTS = _classes(entropy, entropy.Arrangement, hide=("Arrangement",))
 ENTROPIES = _classes(entropy, entropy.Entropy, hide=("Arrangement", *ARRANGEMENTS))
 KERNELS = _classes(entropy, entropy.Kernel, hide=("Kernel",))
 SPACES = _classes(entropy, entropy.Space, hide=("Space",))
-PRIORS = _classes(priors, priors.Prior, hide=("Prior", "Sources"))
+PRIORS = _classes(priors, priors.Prior, hide=("Prior", "CategoricalViews"))  # categories have no vectors to write
 ENCODERS: dict[str, type] = {n: getattr(encoders, n) for n in ("MLP", "ConvNet", "ResNet18", "Linear")}
 AUGMENTATIONS: dict[str, type] = {
     n: getattr(encoders, n) for n in ("Affine", "ColorJitter", "Crop", "Cutout", "Flip", "Mask", "Noise")

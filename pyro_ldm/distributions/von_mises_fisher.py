@@ -11,7 +11,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pyro_ldm.entropy.sphere import von_mises_fisher_log_normalizer
+from pyro_ldm.entropy.sphere import unexpanded, von_mises_fisher_log_normalizer
 
 
 class VonMisesFisher(TorchDistribution):
@@ -80,7 +80,7 @@ class VonMisesFisher(TorchDistribution):
             self._validate_sample(value)
         # kappa mu'z = kappa - kappa |z - mu|^2 / 2 on the sphere. The two terms that grow as kappa, log C and kappa
         # itself, cancel in float64, and rounded norms count for little near mu: it matters in float32, kappa large.
-        kappa = self.concentration.double()
+        kappa = unexpanded(self.concentration).double()  # one for the batch, most often: one series of Bessel's
         peak = (von_mises_fisher_log_normalizer(self.event_shape[0], kappa) + kappa).to(self.loc.dtype)
         return peak - 0.5 * self.concentration * (value - self.loc).square().sum(-1)
 

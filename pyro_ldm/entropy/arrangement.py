@@ -26,7 +26,7 @@ class Arrangement(Entropy):
             raise ValueError(f"{type(self).__name__} arranges an estimator of vectors, got another arrangement")
         self.entropy = entropy
         self.reads_conditional = entropy.reads_conditional
-        self.gaussian = entropy.gaussian
+        self.on_sphere, self.gaussian = entropy.on_sphere, entropy.gaussian
         self.divergence = entropy.divergence
 
 

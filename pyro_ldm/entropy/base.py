@@ -23,6 +23,9 @@ class Entropy(nn.Module, ABC):
         divergence: What minus (alignment + uniformity) is under this estimator: ``"KL"``, ``"KL - I"`` (marginals in
             place of the joint), ``"cross-entropy"`` (known up to the entropy of the data) or ``"score"`` (no entropy).
         reads_conditional: Whether it needs the encoder's conditional q(z | x) beside the rows.
+        on_sphere: Whether densities are with respect to the sphere's surface, or for several views to the product of
+            their surfaces. Where the prior's are and the estimate's are not, or the other way round, the objective is a
+            ``"score"``.
         gaussian: Whether the estimate is the entropy of a fitted Gaussian, an upper bound that a non-Gaussian prior
             lets an encoder exploit.
 
@@ -33,6 +36,7 @@ class Entropy(nn.Module, ABC):
     event_dim: int | None = 1
     divergence = "KL"
     reads_conditional = False
+    on_sphere = False
     gaussian = False
 
     @abstractmethod

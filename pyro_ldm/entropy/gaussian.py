@@ -6,7 +6,63 @@ from torch import Tensor
 
 def covariance(centered: Tensor) -> Tensor:
     """Unbiased covariance (..., D, D) of centred rows (..., N, D)."""
-    return centered.mT @ centered / (centered.shape[-2] - 1)
+    return self_product(centered) / (centered.shape[-2] - 1)
+
+
+def self_product(x: Tensor) -> Tensor:
+    """x'x (..., D, D) of x (..., N, D): with half the backward of a product that does not know itself symmetric."""
+    return _SelfProduct.apply(x)
+
+
+class _SelfProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.mT @ x
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return x @ (grad + grad.mT)
+
+
+def log_det_and_inverse(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-determinant (...) and inverse (..., D, D) of a covariance, by Cholesky; the gradient of one is the other."""
+    return _LogDetAndInverse.apply(matrix)
+
+
+class _LogDetAndInverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrix):
+        ctx.set_materialize_grads(False)  # often only the log-determinant is wanted, and then nothing is to be done
+        factor = cholesky(matrix)
+        inverse = torch.cholesky_inverse(factor)
+        ctx.save_for_backward(inverse)
+        return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), inverse
+
+    @staticmethod
+    def backward(ctx, grad_log_det, grad_inverse):
+        (inverse,) = ctx.saved_tensors
+        grad = None if grad_log_det is None else grad_log_det[..., None, None] * inverse
+        if grad_inverse is None:
+            return grad
+        through_inverse = inverse @ grad_inverse @ inverse
+        return -through_inverse if grad is None else grad - through_inverse
+
+
+def less_their_mean(values: Tensor) -> Tensor:
+    """Values (..., N), less their mean; where all have one weight in a loss no gradient goes back, not even zeros."""
+    return _LessTheirMean.apply(values)
+
+
+class _LessTheirMean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        return values - values.mean(-1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None if bool((grad == grad[..., :1]).all()) else grad - grad.mean(-1, keepdim=True)
 
 
 def cholesky(matrix: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.entropy.base import SampleEntropy
-from pyro_ldm.entropy.kernels import GaussianKernel, Kernel
+from pyro_ldm.entropy.kernels import GaussianKernel, Kernel, VonMisesFisherKernel
 from pyro_ldm.entropy.pairwise import logsumexp_inner
 
 
@@ -53,6 +53,7 @@ class KDE(SampleEntropy):
             raise ValueError(f"memory must be a number of rows, 0 or more, got {memory}")
         self.kernel = GaussianKernel() if kernel is None else kernel
         self.include_self, self.memory = include_self, memory
+        self.on_sphere = isinstance(self.kernel, VonMisesFisherKernel)
         self.register_buffer("bank", torch.empty(0, 0))
 
     def extra_repr(self) -> str:
@@ -65,9 +66,9 @@ class KDE(SampleEntropy):
         if self.memory and self.bank.numel():
             bank = self.bank.to(support).expand(*support.shape[:-2], *self.bank.shape)
             rows = torch.cat([support, bank], dim=-2)
-        queries, keys, bias, constant = self.kernel(z, rows)
+        queries, keys, scale, bias, constant = self.kernel(z, rows)
         count = rows.shape[-2] - (not self.include_self)
-        log_sum = logsumexp_inner(queries, keys, bias, skip=None if self.include_self else start)
+        log_sum = logsumexp_inner(queries, keys, bias, scale=scale, skip=None if self.include_self else start)
         if self.memory and self.training and torch.is_grad_enabled():
             past = support.detach().reshape(-1, support.shape[-1])
             self.bank = torch.cat([past, self.bank.to(past).reshape(-1, past.shape[-1])])[: self.memory]

@@ -1,6 +1,6 @@
 r"""Kernels of :class:`~pyro_ldm.entropy.KDE`: Gaussian on the plane, von Mises-Fisher on the sphere.
 
-A kernel turns queries z and support y into inner products: :math:`\log k(z_i, y_j) = q_i \cdot y_j + b_j + c_i`.
+A kernel turns queries z and support y into inner products: :math:`\log k(z_i, y_j) = s \, q_i \cdot y_j + b_j + c_i`.
 """
 
 import math
@@ -16,12 +16,16 @@ from pyro_ldm.entropy.sphere import von_mises_fisher_log_normalizer
 
 
 class InnerProducts(NamedTuple):
-    """Queries (..., N, D), keys (..., M, D), bias (..., M) and constant (..., N) of a log-kernel."""
+    """Queries (..., N, D), keys (..., M, D), scale, bias (..., M) and constant (..., N) of a log-kernel.
+
+    Where rows score each other, queries and keys are to be one tensor: the sums over pairs then take half the work.
+    """
 
     queries: Tensor
     keys: Tensor
-    bias: Tensor
-    constant: Tensor
+    scale: float
+    bias: Tensor | None
+    constant: Tensor | float
 
 
 class Kernel(nn.Module, ABC):
@@ -96,14 +100,16 @@ class GaussianKernel(Kernel):
             z, support, log_density = whiten(z, support, "KDE")
         else:
             mean = support.detach().mean(-2, keepdim=True)  # small inner products: less cancellation
-            z, support, log_density = z - mean, support - mean, z.new_zeros(z.shape[:-2])
+            own = support - mean if z is support else z - mean
+            z, support, log_density = own, own if z is support else support - mean, z.new_zeros(z.shape[:-2])
         n, dim = support.shape[-2:]
         bandwidth = n ** (-1 / (dim + 4)) if self.bandwidth is None else self.bandwidth
         precision = bandwidth**-2
         constant = log_density - dim * (math.log(bandwidth) + 0.5 * math.log(2 * math.pi))
         return InnerProducts(
-            queries=precision * z,
+            queries=z,
             keys=support,
+            scale=precision,
             bias=-0.5 * precision * support.square().sum(-1),
             constant=constant.unsqueeze(-1) - 0.5 * precision * z.square().sum(-1),
         )
@@ -116,6 +122,8 @@ class VonMisesFisherKernel(Kernel):
 
     Args:
         concentration: :math:`\kappa`, positive; an inverse temperature.
+        num_spheres: How many unit vectors a row holds, as :class:`Joint` strings them together: 2 for two views. The
+            kernel is then the product of theirs.
 
     Raises:
         ValueError: If the concentration is not positive, or rows are not of unit norm.
@@ -128,24 +136,26 @@ class VonMisesFisherKernel(Kernel):
         VonMisesFisherKernel(concentration=10.0)
     """
 
-    def __init__(self, concentration: float):
+    def __init__(self, concentration: float, *, num_spheres: int = 1):
         super().__init__()
         if not 0 < concentration < math.inf:
             raise ValueError(f"concentration must be positive and finite, got {concentration}")
-        self.concentration = concentration
+        self.concentration, self.num_spheres = concentration, num_spheres
 
     def extra_repr(self) -> str:
         """The concentration."""
-        return f"concentration={self.concentration}"
+        spheres = f", num_spheres={self.num_spheres}" if self.num_spheres > 1 else ""
+        return f"concentration={self.concentration}{spheres}"
 
     def forward(self, z: Tensor, support: Tensor) -> InnerProducts:
         """The von Mises-Fisher log-kernel, nats with respect to the sphere's surface measure."""
-        Sphere.check(support)
+        Sphere(num_spheres=self.num_spheres).check(support)
         concentration = torch.tensor(self.concentration, dtype=torch.float64)
-        log_normalizer = von_mises_fisher_log_normalizer(z.shape[-1], concentration)
         return InnerProducts(
-            queries=self.concentration * z,
+            queries=z,
             keys=support,
-            bias=support.new_zeros(support.shape[:-1]),
-            constant=z.new_full(z.shape[:-1], float(log_normalizer)),
+            scale=self.concentration,
+            bias=None,
+            constant=self.num_spheres
+            * float(von_mises_fisher_log_normalizer(z.shape[-1] // self.num_spheres, concentration)),
         )

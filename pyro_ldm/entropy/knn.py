@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_ldm.entropy.base import SampleEntropy
 from pyro_ldm.entropy.pairwise import nearest
-from pyro_ldm.entropy.space import Plane, Space
+from pyro_ldm.entropy.space import Plane, Space, Sphere
 
 
 class KNN(SampleEntropy):
@@ -50,6 +50,7 @@ class KNN(SampleEntropy):
             raise ValueError(f"num_neighbors must be at least 1, got {num_neighbors}")
         self.num_neighbors = num_neighbors
         self.space = Plane() if space is None else space
+        self.on_sphere = isinstance(self.space, Sphere)
 
     def extra_repr(self) -> str:
         """The number of neighbours."""
@@ -64,9 +65,10 @@ class KNN(SampleEntropy):
                 "enlarge the batch or ask for fewer neighbours"
             )
         z, support, log_density = self.space(z, support)
-        index = nearest(z, support, self.num_neighbors, skip=start)
+        parts = self.space.num_spheres
+        index = nearest(z, support, self.num_neighbors, skip=start, parts=parts)
         neighbor = torch.take_along_dim(support, index.unsqueeze(-1), dim=-2)
-        squared = (z - neighbor).square().sum(-1)
+        squared = (z - neighbor).square().unflatten(-1, (parts, -1)).sum(-1).amax(-1)
         exact = squared.detach()
         if float((exact == 0).double().mean()) > 0.05:
             warnings.warn(

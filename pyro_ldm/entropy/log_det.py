@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.entropy.base import SampleEntropy
-from pyro_ldm.entropy.gaussian import cholesky, covariance
+from pyro_ldm.entropy.gaussian import covariance, less_their_mean, log_det_and_inverse, self_product
 
 
 class LogDet(SampleEntropy):
@@ -93,45 +93,36 @@ class LogDet(SampleEntropy):
         log_det, squared = self._gaussian(centered)
         if self.correct and self.shrinkage is None:
             log_det = log_det - log_det_bias(n, dim)
-        squared = squared - squared.mean(-1, keepdim=True)
-        log_prob = -(constant + 0.5 * log_det).unsqueeze(-1) - 0.5 * squared
+        log_prob = -(constant + 0.5 * log_det).unsqueeze(-1) - 0.5 * less_their_mean(squared)
         return log_prob.narrow(-1, start, z.shape[-2])
 
     def _gaussian(self, centered: Tensor) -> tuple[Tensor, Tensor]:
         """Log-determinant (...) of the (shrunk) covariance and squared Mahalanobis distance (..., N) of each row."""
         n, dim = centered.shape[-2:]
         if self.shrinkage is None:
-            factor = cholesky(covariance(centered))
-            # The maximum-likelihood covariance, so that the distances average D exactly.
-            white = torch.linalg.solve_triangular(factor, centered.mT, upper=False) * math.sqrt(n / (n - 1))
-            return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), white.square().sum(-2)
+            log_det, precision = log_det_and_inverse(covariance(centered))
+            # Of the maximum-likelihood covariance, so that the distances average D exactly.
+            return log_det, (centered @ precision * centered).sum(-1) * (n / (n - 1))
         # Sigma = (1 - w) S + w m I. The smaller of Sigma and the Gram matrix is factored: they share the eigenvalues
         # that are not w m.
-        scatter = centered.square().sum((-2, -1)) / (n - 1)
-        mean_variance = scatter / dim
-        weight = self._weight(centered, mean_variance)
-        floor = (weight * mean_variance).clamp_min(torch.finfo(centered.dtype).tiny)
-        rows = centered * ((1 - weight) / (n - 1)).clamp_min(0).sqrt()[..., None, None]
+        smaller = self_product(centered if dim < n else centered.mT)
+        mean_variance = smaller.diagonal(dim1=-2, dim2=-1).sum(-1) / (n - 1) / dim
+        weight = self._weight(centered, smaller.detach(), mean_variance.detach())
+        floor = (weight * mean_variance).clamp_min(torch.finfo(centered.dtype).tiny)[..., None, None]
+        eye = torch.eye(min(n, dim), dtype=centered.dtype, device=centered.device)
+        shrunk = smaller * ((1 - weight) / (n - 1)).clamp_min(0)[..., None, None] + floor * eye
+        log_det, inverse = log_det_and_inverse(shrunk)
         if dim < n:
-            shrunk = rows.mT @ rows + floor[..., None, None] * torch.eye(dim, dtype=rows.dtype, device=rows.device)
-            factor = cholesky(shrunk)
-            white = torch.linalg.solve_triangular(factor, centered.mT, upper=False)
-            return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), white.square().sum(-2)
-        gram = rows @ rows.mT
-        factor = cholesky(gram + floor[..., None, None] * torch.eye(n, dtype=rows.dtype, device=rows.device))
-        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + (dim - n) * floor.log()
-        # Woodbury: x' Sigma^-1 x = (|x|^2 - g' (floor I + G)^-1 g) / floor with g = rows x.
-        cross = torch.linalg.solve_triangular(factor, rows @ centered.mT, upper=False)
-        squared = (centered.square().sum(-1) - cross.square().sum(-2)) / floor.unsqueeze(-1)
-        return log_det, squared
+            return log_det, (centered @ inverse * centered).sum(-1)
+        # X' (a X X' + floor I)^-1 = (a X'X + floor I)^-1 X': the distances are the diagonal of inverse times X X'.
+        return log_det + (dim - n) * floor.squeeze((-2, -1)).log(), (inverse * smaller).sum(-1)
 
-    def _weight(self, centered: Tensor, mean_variance: Tensor) -> Tensor:
+    def _weight(self, centered: Tensor, smaller: Tensor, mean_variance: Tensor) -> Tensor:
         n, dim = centered.shape[-2:]
         if isinstance(self.shrinkage, int | float):
             return torch.full_like(mean_variance, self.shrinkage)
         rows = centered.detach()
-        variance = (mean_variance.detach() * (n - 1) / n).clamp_min(torch.finfo(rows.dtype).tiny)
-        smaller = rows.mT @ rows if dim < n else rows @ rows.mT
+        variance = (mean_variance * (n - 1) / n).clamp_min(torch.finfo(rows.dtype).tiny)
         frobenius = (smaller / n).square().sum((-2, -1))  # tr(S^2), whichever way round
         if self.shrinkage == "oas":
             trace_squared = (dim * variance) ** 2

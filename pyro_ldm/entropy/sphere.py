@@ -131,8 +131,25 @@ def von_mises_fisher_log_normalizer(dim: int, concentration: Tensor) -> Tensor:
         0.07958
     """
     _check_dim(dim)
+    if concentration.numel() == 1 and concentration.is_cpu and not concentration.requires_grad:
+        return torch.full_like(concentration, _fixed_log_normalizer(dim, float(concentration)))
     value = _log_bessel_i_over_power(0.5 * dim - 1, concentration.double())
     return (-0.5 * dim * math.log(2 * math.pi) - value).to(concentration.dtype)
+
+
+def unexpanded(x: Tensor) -> Tensor:
+    """The numbers that an expanded tensor repeats, once each: dims along which it does have length 1."""
+    for axis, stride in enumerate(x.stride()):
+        if stride == 0 and x.shape[axis] > 1:
+            x = x.narrow(axis, 0, 1)
+    return x
+
+
+@lru_cache(maxsize=256)
+def _fixed_log_normalizer(dim: int, concentration: float) -> float:
+    """The same at a number, which stays the same from step to step."""
+    value = _log_bessel_i_over_power(0.5 * dim - 1, torch.tensor(concentration, dtype=torch.float64))
+    return -0.5 * dim * math.log(2 * math.pi) - float(value)
 
 
 def _log_bessel_i_over_power(order: float, x: Tensor) -> Tensor:

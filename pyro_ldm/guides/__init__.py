@@ -1,5 +1,6 @@
 """Encoders as amortized guides: each samples its sites within plate "batch", scored by their pushforward."""
 
+from pyro_ldm.guides.categorical import Categorical
 from pyro_ldm.guides.compose import Compose
 from pyro_ldm.guides.deterministic import Deterministic
 from pyro_ldm.guides.gaussian import Gaussian
@@ -7,4 +8,4 @@ from pyro_ldm.guides.invertible import Invertible
 from pyro_ldm.guides.sample_views import sample_views
 from pyro_ldm.guides.views import Views
 
-__all__ = ["Compose", "Deterministic", "Gaussian", "Invertible", "Views", "sample_views"]
+__all__ = ["Categorical", "Compose", "Deterministic", "Gaussian", "Invertible", "Views", "sample_views"]

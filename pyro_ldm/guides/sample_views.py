@@ -8,7 +8,7 @@ from pyro.distributions import Delta, Unit
 from torch import Tensor
 
 from pyro_ldm.distributions.pushforward import Pushforward
-from pyro_ldm.entropy import Arrangement, Entropy, Zero
+from pyro_ldm.entropy import Arrangement, Entropy, SampleEntropy, Zero
 
 
 class Views:
@@ -49,7 +49,8 @@ def sample_views(sites: dict, entropy: Entropy, *, mask: Tensor | None = None, i
         Name of each site to its value.
 
     Raises:
-        ValueError: If the estimator is not arranged, the views differ in shape, or discrete views are not enumerated.
+        ValueError: If the estimator is not arranged, the views differ in shape, there is one row of them to estimate
+            from, or discrete views are not enumerated.
 
     Example:
         >>> def guide(z, z_prime):
@@ -73,6 +74,11 @@ def sample_views(sites: dict, entropy: Entropy, *, mask: Tensor | None = None, i
         raise ValueError(
             "discrete views need enumeration: pass infer={'enumerate': 'parallel'} and use TraceEnum_ELBO "
             "(the score-function gradient would miss the joint estimate)"
+        )
+    if views[0].batch_shape[-1:] == (1,) and isinstance(getattr(entropy, "entropy", None), SampleEntropy):
+        raise ValueError(
+            "a batch of one row of views tells nothing of how they are distributed (pooled, they would be each other's "
+            "only neighbours): enlarge the batch or drop its last, short one"
         )
     if entropy.reads_conditional and any(isinstance(q, Delta) for q in views):
         raise ValueError(f"{type(entropy.entropy).__name__} needs stochastic encoders: pass distributions q(z | x)")

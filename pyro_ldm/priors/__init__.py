@@ -1,6 +1,7 @@
 """Assumed latent models, each a small Pyro program."""
 
 from pyro_ldm.priors.base import Prior, Sources
+from pyro_ldm.priors.categorical_views import CategoricalViews
 from pyro_ldm.priors.gaussian import Gaussian
 from pyro_ldm.priors.gaussian_mixture import GaussianMixture
 from pyro_ldm.priors.gaussian_views import GaussianViews
@@ -15,6 +16,7 @@ from pyro_ldm.priors.student_t_views import StudentTViews
 from pyro_ldm.priors.von_mises_fisher_views import VonMisesFisherViews
 
 __all__ = [
+    "CategoricalViews",
     "Gaussian",
     "GaussianMixture",
     "GaussianViews",

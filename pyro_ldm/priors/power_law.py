@@ -45,4 +45,6 @@ class PowerLaw(Sources):
         """Gaussian densities, one per dim."""
         scale = self.read("scale")
         rank = torch.arange(1, self.latent_dim + 1, dtype=scale.dtype, device=scale.device)
-        return dist.Normal(scale.new_zeros(self.latent_dim), scale * rank ** (-0.5 * self.read("exponent").unsqueeze(-1)))
+        return dist.Normal(
+            scale.new_zeros(self.latent_dim), scale * rank ** (-0.5 * self.read("exponent").unsqueeze(-1))
+        )

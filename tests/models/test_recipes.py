@@ -10,7 +10,14 @@ import pytest
 MODELS = Path(__file__).parents[2] / "models"
 SHORT = {
     "ica": {},
+    "byol": {"epochs": 1},
+    "knn_plane": {"epochs": 1},
+    "simclr": {"epochs": 1},
+    "simsiam": {"epochs": 1},
+    "sphere_logdet": {"epochs": 1},
+    "vicreg": {"epochs": 1},
     "two_views": {"epochs": 2},
+    "categorical": {"epochs": 2, "attempts": 1},
     "demo": {"num": 3000, "num_components": 16, "epochs": 2},
 }
 
