@@ -5,8 +5,8 @@ Entropy:  Zero()                                              none: what keeps z
 
     loss  =  -kappa cos( h(z), sg(z') )  +  a constant         the mean over (x, x') and (x', x)
 
-Stop-gradient is a plug-in for the entropy: the prior's own conditional stands in for it. It is no divergence, so read the
-collapse verdict beside the loss.
+Stop-gradient is a plug-in for the entropy: the prior's own conditional stands in for it. It is no divergence, so read
+the collapse verdict beside the loss.
 """
 
 import torch

@@ -5,8 +5,8 @@ Entropy:  Separate(LogDet())                                  of each view, as v
 
     loss  =  -kappa z . z'  -  1/2 log det Cov(z)  -  1/2 log det Cov(z')  +  constants
 
-Rows of unit norm have no density in R^D: their log-determinant measures how evenly they use its directions, and the value is a
-score rather than nats of the sphere. It is largest where all directions are used alike, as on the uniform sphere.
+Rows of unit norm have no density in R^D: their log-determinant measures how evenly they use its directions, and the
+value is a score rather than nats of the sphere. It is largest where all directions are used alike.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
@@ -25,8 +25,22 @@ from pyro_ldm.entropy import Entropy, Sphere
 GAUSSIAN = (Normal, MultivariateNormal, LowRankMultivariateNormal, ImproperUniform, Delta)
 
 
-def fit_together(prior: Callable, guide: Callable, *batch) -> str:
-    """Run the pair once and say what its objective is, as :class:`~pyro_ldm.objective.Terms` names it.
+class Pair(NamedTuple):
+    """What a prior and a guide are together.
+
+    Attributes:
+        divergence: What their objective is, as :class:`~pyro_ldm.objective.Terms` names it.
+        global_sites: Whether the prior has sites outside the plate.
+        enumerated: Whether the guide has sites that are to be enumerated.
+    """
+
+    divergence: str
+    global_sites: bool
+    enumerated: bool
+
+
+def fit_together(prior: Callable, guide: Callable, *batch) -> Pair:
+    """Run the pair once, and say what it is.
 
     Raises:
         ValueError: If the prior's sites do not match the guide's, differ in shape, or are outside the plate, not
@@ -61,7 +75,11 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> str:
                 _warn_unless_gaussian(name, prior_sites[name]["fn"])
     if any(isinstance(_base(prior_sites[name]["fn"]), ImproperUniform) for name in pushforwards):
         kinds.add("score")
-    return next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds)
+    return Pair(
+        divergence=next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds),
+        global_sites=any(all(f.name != "batch" for f in s["cond_indep_stack"]) for s in prior_sites.values()),
+        enumerated=any(site["infer"].get("enumerate") for site in guide_sites.values()),
+    )
 
 
 def estimates(guide_trace: Any) -> Iterator[tuple[tuple[str, ...], Entropy]]:

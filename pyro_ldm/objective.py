@@ -7,11 +7,11 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Unit
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceTMC_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyro_ldm.compatibility import estimates, fit_together
+from pyro_ldm.compatibility import Pair, estimates, fit_together
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
 
@@ -84,7 +84,7 @@ class Objective(nn.Module):
         self.within_handlers = nn.ModuleList(program for program in within if isinstance(program, nn.Module))
         keep_local_parameters(self)
         self.size = size
-        self._divergence: str | None = None
+        self._pair: Pair | None = None
 
     @property
     def prior(self) -> Callable:
@@ -99,7 +99,10 @@ class Objective(nn.Module):
     def forward(self, *batch) -> Tensor:
         """Loss in nats per datum."""
         self._check(*batch)
-        return self._per_datum(self.elbo, *batch)
+        if torch.is_grad_enabled():
+            return self._per_datum(self.elbo, *batch)
+        elbo = cast(Any, self.elbo.elbo)  # some ELBOs refuse to be differentiable without gradients
+        return self._per_datum(lambda *args: elbo.loss(self.prior, self.guide, *args), *batch)
 
     @torch.no_grad()
     def terms(self, *batch) -> Terms:
@@ -125,23 +128,27 @@ class Objective(nn.Module):
             One number per draw, nats per datum; none where the prior is flat, or the guide is scored by the encoder's
             own conditionals (``Jacobian``, ``Mixture``) or not at all.
         """
-        if self._check(*batch) not in ("KL", "KL - I"):
+        pair = self._check(*batch)
+        if pair.divergence not in ("KL", "KL - I"):
             return ()
         with pyro.settings.context(module_local_params=True):
             guides = [_from_the_prior(self.prior, self.guide, batch) for _ in range(draws)]
-        return tuple(self._terms("KL", Trace_ELBO(), guide, batch).kl for guide in guides if guide is not None)
+        return tuple(self._terms(pair, Trace_ELBO(), guide, batch).kl for guide in guides if guide is not None)
 
-    def _terms(self, divergence: str, elbo: Any, guide: Callable, batch: tuple) -> Terms:
+    def _terms(self, pair: Pair, elbo: Any, guide: Callable, batch: tuple) -> Terms:
         runs, prior = [], self.prior
         devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
         seed = int(torch.randint(2**31, ()))
         for run_guide, weight in ((guide, 1.0), (_without_entropy(guide), 1.0), (guide, 0.0)):
+            if weight == 0.0 and not pair.global_sites:
+                runs.append(0.0)
+                continue
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
                 run = lambda *args, g=run_guide: elbo.loss(prior, g, *args)  # noqa: E731
                 runs.append(float(self._per_datum(run, *batch, weight=weight)) + 0.0)  # no -0.0
         loss, without_entropy, global_kl = runs
-        return Terms(global_kl - without_entropy, without_entropy - loss, loss - global_kl, global_kl, divergence)
+        return Terms(global_kl - without_entropy, without_entropy - loss, loss - global_kl, global_kl, pair.divergence)
 
     def _per_datum(self, elbo: Callable, *batch, weight: float = 1.0) -> Tensor:
         rows = len(batch[0])
@@ -150,20 +157,25 @@ class Objective(nn.Module):
             loss = elbo(*batch)
         return torch.as_tensor(loss) / (self.size or plate.full_size or rows)
 
-    def _check(self, *batch) -> str:
-        """What the objective is; refuses, once, a prior and a guide that do not fit."""
-        if self._divergence is None:
+    def _check(self, *batch) -> Pair:
+        """What prior and guide are together; refuses, once, those that do not fit."""
+        if self._pair is None:
             # The extra run leaves no trace: neither in the random state nor in batch statistics.
             modes = {module: module.training for module in self.modules()}
             self.eval()
             devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
             try:
                 with pyro.settings.context(module_local_params=True), torch.no_grad(), torch.random.fork_rng(devices):
-                    self._divergence = fit_together(self.prior, self.guide, *batch)
+                    pair = fit_together(self.prior, self.guide, *batch)
             finally:
                 for module, training in modes.items():
                     module.training = training
-        return self._divergence
+            if pair.enumerated and not isinstance(self.elbo.elbo, TraceEnum_ELBO | TraceTMC_ELBO):
+                raise ValueError(
+                    "the guide has sites to be enumerated: pass the ELBO for it, TraceEnum_ELBO(max_plate_nesting=1)"
+                )
+            self._pair = pair
+        return self._pair
 
 
 def keep_local_parameters(program: Callable) -> None:

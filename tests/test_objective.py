@@ -82,7 +82,7 @@ def test_gaussian_encoder_under_the_mixture():
     pyro.set_rng_seed(3)
     loss = objective(x)
     pyro.set_rng_seed(3)
-    objective._divergence = None
+    objective._pair = None
     q = objective.guide.conditional(x)
     z = q.base_dist.loc + q.base_dist.scale * torch.randn(60, 2)
     pairs = torch.stack(
@@ -154,6 +154,25 @@ class TestEnumeration:
         log_prior = (dist.Normal(locs, 1.0).log_prob(z.unsqueeze(-2)).sum(-1) + weights.log()).logsumexp(-1)
         torch.testing.assert_close(objective(x), (KNN()(z) - log_prior).mean())
         assert objective.terms(x).alignment == pytest.approx(log_prior.mean().item())
+
+    def test_needs_the_elbo_that_does_it(self):
+        def prior(x):
+            with pyro.plate("batch", len(x)):
+                pyro.sample("k", dist.Categorical(torch.ones(3) / 3))
+
+        def guide(x):
+            with pyro.plate("batch", len(x)):
+                pyro.sample(
+                    "k", ldm.Pushforward(dist.Categorical(logits=x), Mixture()), infer={"enumerate": "parallel"}
+                )
+
+        with pytest.raises(ValueError, match="TraceEnum_ELBO"):
+            ldm.Objective(prior, guide)(torch.randn(50, 3))
+        objective = ldm.Objective(prior, guide, TraceEnum_ELBO(max_plate_nesting=1))
+        logits = torch.randn(50, 3, requires_grad=True)
+        with torch.no_grad():  # as a validation loop calls it
+            without = objective(logits)
+        torch.testing.assert_close(without, objective(logits).detach())
 
 
 class TestGlobalSites:

@@ -21,7 +21,7 @@ from pyro_ldm.encoders import PCA, Normalize, TwoViews
 
 
 class Sites(NamedTuple):
-    """A prior's sites: names of those within the plate and outside it; latent dims of the former, unit vectors or not."""
+    """A prior's sites: names of those within the plate and outside it; latent dims of the former, where they lie."""
 
     local: tuple[str, ...]
     outside: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def covariance(centered: Tensor) -> Tensor:
@@ -48,6 +49,35 @@ class _LogDetAndInverse(torch.autograd.Function):
             return grad
         through_inverse = inverse @ grad_inverse @ inverse
         return -through_inverse if grad is None else grad - through_inverse
+
+
+def log_det_and_distances(centered: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the covariance S of centred rows X (..., N, D): log-determinant (...) and x' inv(S) x of each row (..., N)."""
+    return _LogDetAndDistances.apply(centered)
+
+
+class _LogDetAndDistances(torch.autograd.Function):
+    """X inv(S), which the distances need, is the log-determinant's gradient too: no product in its backward."""
+
+    @staticmethod
+    def forward(ctx, centered):
+        ctx.set_materialize_grads(False)
+        factor = cholesky(covariance(centered))
+        scaled = centered @ torch.cholesky_inverse(factor)
+        ctx.save_for_backward(centered, scaled)
+        return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), (scaled * centered).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_log_det, grad_distances):
+        centered, scaled = ctx.saved_tensors
+        grad, half_free = torch.zeros_like(centered), (centered.shape[-2] - 1) / 2
+        if grad_log_det is not None:
+            grad = scaled * (grad_log_det[..., None, None] / half_free)
+        if grad_distances is not None:
+            weighted = grad_distances.unsqueeze(-1) * scaled
+            grad = grad + 2 * weighted - centered @ (weighted.mT @ scaled) / half_free
+        return grad
 
 
 def less_their_mean(values: Tensor) -> Tensor:

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.entropy.base import SampleEntropy
-from pyro_ldm.entropy.gaussian import covariance, less_their_mean, log_det_and_inverse, self_product
+from pyro_ldm.entropy.gaussian import (
+    covariance,
+    less_their_mean,
+    log_det_and_distances,
+    log_det_and_inverse,
+    self_product,
+)
 
 
 class LogDet(SampleEntropy):
@@ -100,9 +106,8 @@ class LogDet(SampleEntropy):
         """Log-determinant (...) of the (shrunk) covariance and squared Mahalanobis distance (..., N) of each row."""
         n, dim = centered.shape[-2:]
         if self.shrinkage is None:
-            log_det, precision = log_det_and_inverse(covariance(centered))
-            # Of the maximum-likelihood covariance, so that the distances average D exactly.
-            return log_det, (centered @ precision * centered).sum(-1) * (n / (n - 1))
+            log_det, squared = log_det_and_distances(centered)
+            return log_det, squared * (n / (n - 1))  # of the maximum-likelihood covariance: they average D exactly
         # Sigma = (1 - w) S + w m I. The smaller of Sigma and the Gram matrix is factored: they share the eigenvalues
         # that are not w m.
         smaller = self_product(centered if dim < n else centered.mT)

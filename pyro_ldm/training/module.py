@@ -81,7 +81,8 @@ class ObjectiveModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Add a row of history."""
-        terms = self.terms(training=True)
+        with self.trainer.precision_plugin.forward_context():  # as the steps run
+            terms = self.terms(training=True)
         row = {"epoch": float(self.current_epoch + 1), "loss": float(torch.stack(self._losses).mean())}
         row |= {"alignment": terms.alignment, "uniformity": terms.uniformity, "kl": terms.kl}
         row |= {"global_kl": terms.global_kl}
