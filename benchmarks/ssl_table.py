@@ -1,6 +1,6 @@
 """Two latent spaces x three estimators x with and without mutual information: the paper's image table.
 
-    PYRO_LDM_DATA=folder python benchmarks/ssl_table.py [--seeds 3] [--epochs 15] [--num 10000] [--resnet] ...
+    PYRO_LDM_DATA=folder python benchmarks/ssl_table.py [--seeds 3] [--epochs 10] [--num 10000] [--resnet] ...
 
 Twelve cells on Fashion-MNIST: plane or sphere, KDE, KNN or LogDet, `Joint` (LDM) or the marginals (+MI: `Separate`, or
 `Pooled` for KDE on the sphere, which is SimCLR). All cells share augmentations, encoder, optimiser and budget; what
@@ -25,7 +25,7 @@ import pyro_ldm as ldm
 
 E, P = ldm.entropy, ldm.priors
 FEATURES, PROJECTED = 512, 64
-NOISE, CONCENTRATION = 0.4, 10.0  # of the priors: chosen on validation images, one for all estimators
+NOISE, CONCENTRATION = 0.3, 10.0  # of the priors: chosen on validation images, one for all estimators
 
 
 def backbone(shape: tuple[int, ...]) -> nn.Sequential:
@@ -193,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=("fashion_mnist", "cifar10", "cifar100"), default="fashion_mnist")
     parser.add_argument("--num", type=int, default=10_000, help="training images")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--seeds", type=int, default=3)

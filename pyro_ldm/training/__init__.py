@@ -1,5 +1,6 @@
 """Fitting a prior and a guide to data."""
 
-from pyro_ldm.training.fit import Fit, fit, latents
+from pyro_ldm.training.fit import Fit, fit
+from pyro_ldm.training.latents import latents
 
 __all__ = ["Fit", "fit", "latents"]

@@ -1,0 +1,65 @@
+"""Latents of data under a trained guide."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Categorical
+from torch import Tensor, nn
+
+from pyro_ldm.distributions.pushforward import Pushforward
+from pyro_ldm.guides import Compose
+from pyro_ldm.objective import keep_local_parameters
+from pyro_ldm.training.loader import tensors_of
+
+
+@torch.no_grad()
+def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: int = 4096) -> Tensor:
+    """Encode data row by row, without augmentation: the site's conditional mean; of categories, their probabilities.
+
+    Args:
+        guide: A trained guide; one of several views gets x for each of them.
+        data: A tensor (N, ...) or a :class:`pyro_ldm.datasets.Data`.
+        site: Name of the site; by default the first that is scored by its pushforward.
+        batch_size: Rows encoded at once.
+
+    Shape:
+        (N, ...) to (N, D), or (N, K) probabilities of categories, on the CPU.
+
+    Raises:
+        ValueError: If the guide has no such site.
+    """
+    x = tensors_of(data)[0]
+    modes = {module: module.training for module in guide.modules()} if isinstance(guide, nn.Module) else {}
+    device = next((p.device for p in guide.parameters()), x.device) if isinstance(guide, nn.Module) else x.device
+    for module in modes:
+        module.training = False
+    parts = []
+    keep_local_parameters(guide)
+    with pyro.settings.context(module_local_params=True):
+        for rows in x.split(batch_size):
+            trace = poutine.trace(guide).get_trace(*[rows.to(device)] * _num_views(guide))
+            found = {n: s["fn"] for n, s in trace.nodes.items() if s["type"] == "sample"}
+            name = site or next((n for n, fn in found.items() if isinstance(fn, Pushforward)), None)
+            if name not in found:
+                raise ValueError(f"the guide has no site {name!r} to take latents from; it has {sorted(found)}")
+            fn: Any = found[name]
+            fn = fn.conditional if isinstance(fn, Pushforward) else fn
+            parts.append((fn.probs if isinstance(fn, Categorical) else fn.mean).cpu())  # a one-hot category's mean
+    for module, training in modes.items():
+        module.training = training
+    return torch.cat(parts)
+
+
+def _num_views(guide: Callable) -> int:
+    """How many tensors a guide is called with: one per site of a guide of views, else those it cannot go without."""
+    if isinstance(guide, Compose):
+        return max(_num_views(part) for part in guide.guides)
+    sites = getattr(guide, "sites", None)
+    if sites is not None:
+        return len(sites)
+    parameters = inspect.signature(guide.forward if isinstance(guide, nn.Module) else guide).parameters.values()
+    return max(1, sum(p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters))
