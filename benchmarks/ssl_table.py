@@ -25,8 +25,8 @@ import pyro_ldm as ldm
 
 E, P = ldm.entropy, ldm.priors
 FEATURES, PROJECTED = 512, 64
-# Of the priors, chosen on validation images. On the sphere, log-det and neighbours weigh each of the 64 dims, and under a
-# concentration of 10 (views at a mean cosine of 0.15) match just that; 80 means a cosine of 0.7. The kernel is broad.
+# Of the priors, chosen on validation images. On the sphere, log-det and neighbours weigh each of the 64 dims, and under
+# a concentration of 10 (views at a mean cosine of 0.15) match just that; 80 means a cosine of 0.7. The kernel is broad.
 NOISE, CONCENTRATION, HIGH_CONCENTRATION = 0.3, 10.0, 80.0
 
 
