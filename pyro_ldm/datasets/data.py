@@ -21,18 +21,22 @@ class Data:
 
     Args:
         x: Observations, one per row.
-        y: Labels, for probes and pictures only.
+        y: Labels, for probes and pictures only; of a series, one for all of it or one per step.
         truth: The true latents behind x, in the same order.
+        mask: Which steps of each series are there, where the others are padding; `fit` passes it on beside x.
+        inputs: What is done to each series, such as actions; the input of a step leads into it. A prior that
+            takes them gets them by `fit(prior, guide, (data.x, data.inputs))`.
         mixing: The matrix A of a linear world, x = truth @ A (row vectors).
         name: What error messages and reports call it.
 
     Shape:
         x (N, \*event), N >= 2; y (N,); truth (N, \*latent); mixing (sources, D). `shape` is the event shape,
-        (1, 8, 8) for an image or (D,) for a vector.
+        (1, 8, 8) for an image or (D,) for a vector. Of series x (N, T, \*event), y (N,) or (N, T), truth (N, T, K),
+        mask (N, T), boolean, inputs (N, T, U).
 
     Raises:
         DataError: If a field is no tensor of real numbers, x has a wrong rank, fewer than 2 rows or no columns,
-            a value is not finite, or lengths disagree.
+            a value is not finite, lengths disagree, or the mask is not boolean or leaves nothing of a series.
 
     Example:
         >>> import torch
@@ -49,10 +53,12 @@ class Data:
     y: torch.Tensor | None = None
     truth: torch.Tensor | None = None
     mixing: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    inputs: torch.Tensor | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("x", "y", "truth", "mixing"):
+        for field in ("x", "y", "truth", "mixing", "mask", "inputs"):
             # A frozen dataclass sets its own fields this way; nobody else does.
             object.__setattr__(self, field, self._checked(field))
         if self.x.ndim < 2:
@@ -73,6 +79,13 @@ class Data:
             got, wanted = tuple(self.mixing.shape), (*latents, *self.shape)
             if got != wanted:
                 raise self._error(f"mixing has shape {got} where {wanted} is wanted: give it as x = truth @ mixing")
+        if self.mask is not None:
+            self._check_mask(self.mask)
+        if self.inputs is not None and (self.inputs.ndim != 3 or self.inputs.shape[:2] != self.x.shape[:2]):
+            raise self._error(
+                f"inputs has shape {tuple(self.inputs.shape)} for x of shape {tuple(self.x.shape)}: give a row per step, "
+                "(N, T, U) for x (N, T, ...)"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,7 +96,8 @@ class Data:
         return len(self.x)
 
     def __repr__(self) -> str:
-        extra = "".join(f", {field}" for field in ("y", "truth", "mixing") if getattr(self, field) is not None)
+        fields = ("y", "truth", "mixing", "mask", "inputs")
+        extra = "".join(f", {field}" for field in fields if getattr(self, field) is not None)
         return f"Data({self.name!r}, {len(self)} x {self.shape}{extra})"
 
     def split(self, fractions: Sequence[float] = (0.8, 0.2), *, seed: int = 0) -> tuple["Data", ...]:
@@ -111,8 +125,22 @@ class Data:
         return tuple(self._rows(order[start:end]) for start, end in zip([0, *ends], ends, strict=False))
 
     def _rows(self, index: torch.Tensor) -> "Data":
-        y, truth = (None if field is None else field[index] for field in (self.y, self.truth))
-        return Data(self.x[index], y=y, truth=truth, mixing=self.mixing, name=self.name)
+        fields = (self.y, self.truth, self.mask, self.inputs)
+        y, truth, mask, inputs = (None if field is None else field[index] for field in fields)
+        return Data(self.x[index], y=y, truth=truth, mixing=self.mixing, mask=mask, inputs=inputs, name=self.name)
+
+    def _check_mask(self, mask: torch.Tensor) -> None:
+        if mask.dtype != torch.bool or self.x.ndim < 3 or mask.shape != self.x.shape[:2]:
+            raise self._error(
+                f"mask is {str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)} for x of shape "
+                f"{tuple(self.x.shape)}: give a boolean one of shape (N, T) for x (N, T, ...)"
+            )
+        empty = ~mask.any(1)
+        if empty.any():
+            raise self._error(
+                f"mask leaves no step of {int(empty.sum())} of {len(mask)} series "
+                f"(first: row {int(empty.nonzero()[0])}): drop them"
+            )
 
     def _checked(self, field: str) -> torch.Tensor | None:
         values = getattr(self, field)
@@ -122,7 +150,7 @@ class Data:
             raise self._error(f"{field} is a {type(values).__name__}: make it a tensor with torch.as_tensor({field})")
         if values.is_complex():
             raise self._error(f"{field} is complex: stack its real and imaginary parts as two columns")
-        result = values.detach() if field == "y" else values.detach().to(torch.float32)
+        result = values.detach() if field in ("y", "mask") else values.detach().to(torch.float32)
         bad = ~torch.atleast_1d(values).isfinite().unsqueeze(-1).flatten(1).all(1)
         if bad.any():
             raise self._error(

@@ -88,13 +88,16 @@ def seed_of(seed: int, epoch: int) -> int:
 def tensors_of(data: Any) -> tuple[Tensor, ...]:
     """The tensors of a batch: of a tensor, a sequence of tensors, or anything with an ``x``, as our data sets have it.
 
+    Where the data have a ``mask`` too, it follows x.
+
     Raises:
         TypeError: If there are none.
     """
     if torch.is_tensor(data):
         return (data,)
     if hasattr(data, "x") and torch.is_tensor(data.x):
-        return (data.x,)
+        mask = getattr(data, "mask", None)
+        return (data.x,) if mask is None else (data.x, mask)
     if isinstance(data, tuple | list) and data and all(torch.is_tensor(t) for t in data):
         return tuple(data)
     raise TypeError(

@@ -14,6 +14,16 @@ def test_fields_become_float32_and_labels_stay():
     assert repr(data) == "Data('toy', 3 x (2,), y, truth)"
 
 
+def test_series_keep_their_labels_and_their_mask():
+    mask = torch.arange(3) < torch.tensor([[1], [2], [3], [3]])
+    data = Data(torch.arange(4.0).reshape(4, 1, 1).expand(4, 3, 1), y=mask.long(), mask=mask, name="toy")
+    assert repr(data) == "Data('toy', 4 x (3, 1), y, mask)"
+    assert data.mask.dtype == torch.bool and data.y.shape == (4, 3)
+    for part in data.split((0.5, 0.5), seed=1):
+        assert torch.equal(part.mask, mask[part.x[:, 0, 0].long()]) and torch.equal(part.y, part.mask.long())
+    assert Data(torch.zeros(2, 3, 1)).split((1.0,))[0].mask is None
+
+
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Data(torch.zeros(3, 2)).x = torch.ones(3, 2)
@@ -53,6 +63,17 @@ def bad_rows():
             r"mixing has shape \(2, 3\) where \(3, 2\) is wanted",
         ),
         (lambda: Data(torch.zeros(4, 2), mixing=torch.zeros(2)), r"mixing has shape \(2,\)"),
+        (lambda: Data(torch.zeros(4, 3, 2), mask=[True] * 4), "mask is a list"),
+        (
+            lambda: Data(torch.zeros(4, 3, 2), mask=torch.ones(4, 3)),
+            r"mask is float64 of shape \(4, 3\) for x of shape \(4, 3, 2\): give a boolean one of shape \(N, T\)",
+        ),
+        (lambda: Data(torch.zeros(4, 3, 2), mask=torch.ones(4, dtype=torch.bool)), r"mask is bool of shape \(4,\)"),
+        (lambda: Data(torch.zeros(4, 3), mask=torch.ones(4, 3, dtype=torch.bool)), r"for x of shape \(4, 3\)"),
+        (
+            lambda: Data(torch.zeros(4, 2, 1), mask=torch.tensor([[1, 0], [0, 0], [1, 1], [0, 0]]).bool()),
+            r"no step of 2 of 4 series \(first: row 1\): drop them",
+        ),
     ],
 )
 def test_bad_data_is_one_clear_sentence(make, message):

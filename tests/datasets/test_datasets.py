@@ -23,7 +23,7 @@ def test_contract_of_a_built_in_data_set(name):
         pytest.skip(str(error))
     assert torch.equal(torch.get_rng_state(), state)
     assert isinstance(data, datasets.Data)
-    assert data.name == name
+    assert data.name.partition(":")[0] == name  # and the variant after it, as `load` takes it
     assert data.x.dtype == torch.float32
     again = load(name)
     assert torch.equal(data.x, again.x)
@@ -38,7 +38,9 @@ def test_a_built_in_data_set_is_described_and_exported(name):
 def test_builtin_names():
     assert {"digits", "ornstein_uhlenbeck", "patches", "photographs", "sources"} <= set(builtin())
     assert {"cifar10", "cifar100", "fashion_mnist"} <= set(builtin())
+    assert {"dots", "kvae_physics", "lorenz", "pendulum", "signal_and_nuisance"} <= set(builtin())
     assert not {"data", "files", "arrays", "tables", "images", "local", "idx", "records"} & set(builtin())
+    assert not {"frames", "motions", "runge_kutta", "series"} & set(builtin())
 
 
 def test_a_new_data_set_is_one_file(tmp_path, monkeypatch):
@@ -52,6 +54,31 @@ def test_a_new_data_set_is_one_file(tmp_path, monkeypatch):
         assert load("ramp").x.flatten().tolist() == [0, 1, 2, 3]
     finally:
         sys.modules.pop("pyro_ldm.datasets.ramp", None)
+
+
+def test_a_variant_follows_a_colon():
+    data = load("dots:figure_eight")
+    assert data.name == "dots:figure_eight" and torch.equal(data.x, datasets.dots("figure_eight").x)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "dots:sqare",
+            r"no variant 'sqare' of dots \(did you mean dots:square\?\): give one of circle, figure_eight, ",
+        ),
+        ("dots:", "no variant '' of dots: give one of circle"),
+        ("kvae_physics:ball", "give one of box, box_gravity, polygon, pong"),
+        ("digits:3", "no variant '3' of digits: digits has none, so write digits alone"),
+        ("ornstein_uhlenbeck:100", "ornstein_uhlenbeck has none"),
+        ("cifar10:folder", "cifar10 has none"),
+        ("dotz:circle", "'dotz:circle' is neither built-in data nor a file"),
+    ],
+)
+def test_a_variant_that_is_not_there(name, message):
+    with pytest.raises(DataError, match=message):
+        load(name)
 
 
 def test_load_reads_paths(tmp_path, monkeypatch):
@@ -85,6 +112,8 @@ def test_key_and_size_do_not_apply_to_built_in_data():
         load("digits", key="x")
     with pytest.raises(DataError, match="leave them out"):
         load("digits", size=8)
+    with pytest.raises(DataError, match="dots:circle: key and size"):
+        load("dots:circle", size=8)
 
 
 def test_importing_is_light_and_stands_alone():
