@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyro_ldm.diagnostics.rows import Array, as_rows, check_paired
+from pyro_ldm.diagnostics.rows import Array, as_rows, check_varies
+from pyro_ldm.diagnostics.series import paired_series
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,60 +80,7 @@ def amari_distance(unmixing: Array, mixing: Array) -> float:
     return float(np.clip(excess / (2 * dim * (dim - 1)), 0.0, 1.0))
 
 
-def affine_r2(z: Array, truth: Array, *, test_size: float = 0.5, seed: int = 0) -> float:
-    r"""How well an affine map of z predicts the true latents, on rows that the map was not fitted on.
-
-    .. math:: \frac{1}{K} \sum_{k=1}^{K} \Bigl( 1 -
-        \frac{\sum_n (s_{nk} - \hat s_{nk})^2}{\sum_n (s_{nk} - \bar s_k)^2} \Bigr), \qquad \hat s = z B + b
-
-    Least squares on a random part of the rows, the sums over the other. 1 is recovery up to an affine map; 0 is as good
-    as the mean, and useless maps fall slightly below. Rows must be independent: neighbouring steps of one series on
-    both sides of the split make the score too good.
-
-    Args:
-        z: Estimated latents.
-        truth: True latents of the same samples.
-        test_size: Share of the rows to score on, in (0, 1).
-        seed: Seed of the random split.
-
-    Shape:
-        z (N, D) and truth (N, K), more than D + 1 rows to fit on, to a number, at most 1.
-
-    Raises:
-        ValueError: If the lengths differ, values are not finite, there are too few rows for the fit or the score,
-            test_size is not in (0, 1), or a coordinate of truth is constant.
-
-    References:
-        Hyvärinen and Morioka (2016), Unsupervised feature extraction by time-contrastive learning and nonlinear ICA,
-        https://arxiv.org/abs/1605.06336 (identifiability up to a linear map).
-
-    Example:
-        >>> truth = np.random.default_rng(0).normal(size=(500, 2))
-        >>> round(affine_r2(truth @ np.array([[1.0, 2.0], [0.0, 3.0]]) + 7, truth), 6)
-        1.0
-    """
-    from sklearn.linear_model import LinearRegression
-    from sklearn.metrics import r2_score
-    from sklearn.model_selection import train_test_split
-
-    z_rows, truth_rows = as_rows(z), as_rows(truth, name="truth")
-    check_paired(z_rows, truth_rows, names=("z", "truth"))
-    if not 0 < test_size < 1:
-        raise ValueError(f"test_size must be a share in (0, 1), got {test_size}: for a half pass 0.5")
-    num_test = int(np.ceil(test_size * len(z_rows)))
-    num_fit, latent_dim = len(z_rows) - num_test, z_rows.shape[1]
-    if num_test < 2 or num_fit <= latent_dim + 1:
-        raise ValueError(
-            f"{num_fit} rows to fit {latent_dim + 1} coefficients per coordinate and {num_test} to score are too few, "
-            f"at least {latent_dim + 2} and 2 are needed: pass more rows, or another test_size"
-        )
-    fit_z, test_z, fit_truth, test_truth = train_test_split(z_rows, truth_rows, test_size=num_test, random_state=seed)
-    _check_varies(test_truth)
-    prediction = LinearRegression().fit(fit_z, fit_truth).predict(test_z)
-    return float(r2_score(test_truth, prediction, multioutput="uniform_average"))
-
-
-def mcc(z: Array, truth: Array, *, spearman: bool = False) -> MCC:
+def mcc(z: Array, truth: Array, *, mask: Array | None = None, spearman: bool = False) -> MCC:
     r"""Mean correlation coefficient: are the true latents recovered one by one?
 
     .. math:: \max_{\pi} \; \frac{1}{K} \sum_{k=1}^{K} \bigl| \operatorname{corr}(z_{\pi(k)}, s_k) \bigr|
@@ -140,19 +88,22 @@ def mcc(z: Array, truth: Array, *, spearman: bool = False) -> MCC:
     over one-to-one matchings :math:`\pi` of true coordinates to columns of z. 1 is recovery up to order, sign and scale
     (Spearman: up to order and a monotone map of each coordinate). Columns of z that are left over do not count; a
     constant column correlates 0 with everything. The best of many chance correlations is not 0: the score of unrelated
-    latents is of the order of sqrt(2 log(D) / N).
+    latents is of the order of sqrt(2 log(D) / N). The steps of all series are pooled; slow series have fewer
+    independent steps than N T, so that chance scores more.
 
     Args:
         z: Estimated latents.
-        truth: True latents of the same samples.
+        truth: True latents of the same samples or steps.
+        mask: Boolean, True where a row or step counts; the values of the others may be NaN.
         spearman: Whether to correlate ranks in place of values.
 
     Shape:
-        z (N, D) and truth (N, K), D >= K, N >= 3, to an :class:`MCC`.
+        z (N, D) and truth (N, K), or series z (N, T, D) and truth (N, T, K), with mask (N,) or (N, T); D >= K and
+        three rows or more; to an :class:`MCC`.
 
     Raises:
-        ValueError: If the lengths differ, values are not finite, N < 3 (two rows always correlate perfectly), z has
-            fewer columns than truth, or a coordinate of truth is constant.
+        ValueError: If the shapes do not fit, values are not finite, fewer than 3 rows count (two rows always correlate
+            perfectly), z has fewer columns than truth, or a coordinate of truth is constant.
 
     References:
         Hyvärinen and Morioka (2016), https://arxiv.org/abs/1605.06336 (matching by correlation).
@@ -168,14 +119,14 @@ def mcc(z: Array, truth: Array, *, spearman: bool = False) -> MCC:
     from scipy.optimize import linear_sum_assignment
     from scipy.stats import rankdata
 
-    z_rows, truth_rows = as_rows(z, min_rows=3), as_rows(truth, name="truth", min_rows=3)
-    check_paired(z_rows, truth_rows, names=("z", "truth"))
+    z_series, truth_series, keep = paired_series(z, truth, mask)
+    z_rows, truth_rows = as_rows(z_series[keep], min_rows=3), as_rows(truth_series[keep], name="truth", min_rows=3)
     if z_rows.shape[1] < truth_rows.shape[1]:
         raise ValueError(
             f"z has {z_rows.shape[1]} columns for the {truth_rows.shape[1]} of truth, so that they cannot be matched "
             "one to one: pass the columns of truth that z should recover"
         )
-    _check_varies(truth_rows)
+    check_varies(truth_rows)
     if spearman:
         z_rows, truth_rows = rankdata(z_rows, axis=0), rankdata(truth_rows, axis=0)
     correlation = _unit_columns(truth_rows).T @ _unit_columns(z_rows)
@@ -196,12 +147,3 @@ def _unit_columns(rows: np.ndarray) -> np.ndarray:
     centred = rows / np.abs(rows).max(axis=0).clip(min=np.finfo(np.float64).tiny)
     centred -= centred.mean(axis=0)
     return centred / np.linalg.norm(centred, axis=0).clip(min=np.finfo(np.float64).tiny)
-
-
-def _check_varies(truth: np.ndarray) -> None:
-    constant = np.flatnonzero(np.ptp(truth, axis=0) == 0)
-    if len(constant):
-        raise ValueError(
-            f"truth is constant in coordinate {', '.join(map(str, constant))} over {len(truth)} rows, which no map can "
-            "be scored on: drop it, or pass more rows"
-        )

@@ -8,6 +8,17 @@ import torch
 Array: TypeAlias = np.ndarray | torch.Tensor
 
 
+def as_array(values: Array | float) -> np.ndarray:
+    """Array, tensor of any device and dtype, or number as a float64 array of the same shape; NaN is let through.
+
+    Args:
+        values: The numbers.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().double().numpy()  # on the CPU first: not every device has float64
+    return np.asarray(values, dtype=np.float64)
+
+
 def as_rows(values: Array, *, name: str = "z", min_rows: int = 2) -> np.ndarray:
     """Array or tensor, of any device and dtype, as a finite float64 matrix.
 
@@ -22,9 +33,7 @@ def as_rows(values: Array, *, name: str = "z", min_rows: int = 2) -> np.ndarray:
     Raises:
         ValueError: If values is not a matrix, has too few rows or no columns, or is not finite.
     """
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().double().numpy()  # on the CPU first: not every device has float64
-    rows = np.asarray(values, dtype=np.float64)
+    rows = as_array(values)
     if rows.ndim != 2:
         raise ValueError(
             f"{name} must be a matrix of rows, (N, D), got shape {rows.shape}: flatten views or time steps into rows "
@@ -58,4 +67,21 @@ def check_paired(first: np.ndarray, second: np.ndarray, *, names: tuple[str, str
         raise ValueError(
             f"{names[0]} has {len(first)} rows and {names[1]} has {len(second)}: pass the same samples, in the same "
             "order, to both"
+        )
+
+
+def check_varies(truth: np.ndarray) -> None:
+    """Every coordinate of truth takes more than one value.
+
+    Args:
+        truth: True latents to score against, (N, K).
+
+    Raises:
+        ValueError: If a coordinate is constant.
+    """
+    constant = np.flatnonzero(np.ptp(truth, axis=0) == 0)
+    if len(constant):
+        raise ValueError(
+            f"truth is constant in coordinate {', '.join(map(str, constant))} over {len(truth)} rows, which no map can "
+            "be scored on: drop it, or pass more rows"
         )

@@ -83,72 +83,6 @@ def test_amari_errors(unmixing, mixing, message):
         amari_distance(unmixing, mixing)
 
 
-# --- affine R2
-
-
-def test_affine_r2_is_one_up_to_an_affine_map():
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=(200, 3))
-    assert affine_r2(truth @ rng.normal(size=(3, 5)) - 4, truth) == pytest.approx(1.0, abs=1e-10)
-
-
-def test_affine_r2_averages_over_coordinates_without_weights():
-    # Coordinate 0 is known, coordinate 1, of ten times the scale, is not: (1 + 0) / 2.
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=(20_000, 2)) * [1.0, 10.0]
-    assert affine_r2(truth[:, :1], truth) == pytest.approx(0.5, abs=0.01)
-
-
-def test_affine_r2_of_noisy_latents():
-    # z = s + e with variances 1 and 1/3: the best linear map explains 1 / (1 + 1/3) = 0.75.
-    rng = np.random.default_rng(0)
-    truth = rng.normal(size=(40_000, 1))
-    z = truth + rng.normal(size=truth.shape) / math.sqrt(3)
-    assert affine_r2(z, truth) == pytest.approx(0.75, abs=0.01)
-
-
-def test_affine_r2_is_scored_on_rows_that_were_not_fitted():
-    # 40 useless latents on 100 rows: fitted and scored on the same rows, R2 would be about 40 / 99.
-    rng = np.random.default_rng(0)
-    scores = [affine_r2(rng.normal(size=(100, 40)), rng.normal(size=(100, 2)), seed=seed) for seed in range(10)]
-    assert np.mean(scores) < 0
-
-
-def test_affine_r2_of_collapsed_latents_is_not_positive():
-    truth = np.random.default_rng(0).normal(size=(100, 2))
-    assert affine_r2(np.full((100, 3), 0.1), truth) <= 0
-
-
-def test_affine_r2_sees_no_nonlinear_recovery():
-    truth = np.random.default_rng(0).normal(size=(2000, 1))
-    assert affine_r2(truth**2, truth) < 0.05
-
-
-def test_affine_r2_of_tensors_and_its_seed():
-    truth = torch.randn(60, 2, dtype=torch.float32)
-    z = (truth + torch.randn(60, 2, dtype=torch.float32)).requires_grad_()
-    assert affine_r2(z, truth) == affine_r2(z.detach().numpy(), truth.numpy()) != affine_r2(z, truth, seed=1)
-    assert type(affine_r2(z, truth)) is float
-
-
-@pytest.mark.parametrize(
-    "z, truth, kwargs, message",
-    [
-        (np.eye(10), np.eye(9), {}, "z has 10 rows and truth has 9: pass the same samples"),
-        (np.eye(10), np.eye(10), {}, "5 rows to fit 11 coefficients .* too few.*: pass more rows"),
-        (np.ones((10, 1)), np.ones((10, 1)), {}, "truth is constant in coordinate 0 .*: drop it"),
-        (np.ones((1, 1)), np.ones((1, 1)), {}, "at least 2 rows, got 1"),
-        (np.ones((10, 1)), np.arange(10.0), {}, r"truth must be a matrix.*reshape\(-1, 1\)"),
-        (np.ones((10, 1)), np.full((10, 1), np.inf), {}, "truth has NaN or infinite values"),
-        (np.ones((10, 1)), np.ones((10, 1)), {"test_size": 1.0}, r"test_size must be a share in \(0, 1\)"),
-        (np.ones((10, 1)), np.ones((10, 1)), {"test_size": 0.01}, "9 rows to fit .* and 1 to score are too few"),
-    ],
-)
-def test_affine_r2_errors(z, truth, kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        affine_r2(z, truth, **kwargs)
-
-
 # --- MCC
 
 
@@ -250,3 +184,44 @@ def test_mcc_of_tensors_is_frozen():
 def test_mcc_errors(z, truth, message):
     with pytest.raises(ValueError, match=message):
         mcc(z, truth)
+
+
+# --- MCC of series
+
+
+def test_mcc_of_series_equals_that_of_their_steps():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(20, 15, 2))
+    z = truth[..., ::-1] + rng.normal(size=truth.shape)
+    mask = rng.uniform(size=(20, 15)) < 0.7
+    pooled = mcc(z[mask], truth[mask])
+    z[~mask] = np.nan
+    truth[~mask] = np.inf
+    found = mcc(torch.tensor(z), torch.tensor(truth), mask=torch.tensor(mask))
+    assert found.score == pooled.score == mcc(z, truth, mask=mask).score
+    assert found.permutation.tolist() == [1, 0]
+
+
+def test_mcc_leaves_out_masked_rows():
+    truth = np.random.default_rng(0).normal(size=(30, 2))
+    z = np.where(np.arange(30)[:, None] < 20, truth, np.nan)
+    assert mcc(z, truth, mask=np.arange(30) < 20).score == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "z, truth, mask, message",
+    [
+        (np.ones((3, 4, 2)), np.ones((3, 5, 2)), None, "z has 3 series of 4 steps and truth has 3 of 5: pass the same"),
+        (np.ones((3, 4, 2)), np.ones((3, 4)), None, r"z must be a matrix of rows, as truth is.*values\[..., None\]"),
+        (np.ones((3, 4, 0)), np.ones((3, 4, 2)), None, "z is empty"),
+        (np.ones((3, 4, 2)), np.full((3, 4, 2), np.nan), None, "truth has NaN .* in 12 of 12 steps.*: pass a mask"),
+        (np.ones((3, 4, 2)), np.ones((3, 4, 2)), np.ones((3, 5), bool), r"mask has shape \(3, 5\).*one entry per step"),
+        (np.ones((3, 4, 2)), np.ones((3, 4, 2)), np.ones((3, 4)), "mask must be boolean.*: pass mask == 1"),
+        (np.ones((3, 4, 2)), np.ones((3, 4, 2)), np.zeros((3, 4), bool), "mask is False everywhere"),
+        (np.ones((5, 2)), np.ones((4, 2)), np.ones(5, bool), "z has 5 rows and truth has 4"),
+        (np.ones((1, 2, 2)), np.ones((1, 2, 2)), None, "z needs at least 3 rows, got 2"),
+    ],
+)
+def test_mcc_of_series_errors(z, truth, mask, message):
+    with pytest.raises(ValueError, match=message):
+        mcc(z, truth, mask=mask)
