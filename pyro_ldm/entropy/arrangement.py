@@ -70,6 +70,8 @@ class Separate(Arrangement):
         """Sum of the log marginal densities, (..., N), nats."""
         if self.reads_conditional:
             views = list(zip(z.unbind(z.dim() - conditional.event_dim), conditional.views, strict=True))
+        elif mask is None:
+            return self.entropy(z.movedim(-2, 0)).sum(0)  # all at once
         else:
             views = [(view, None) for view in z.unbind(-2)]
         masks = [None] * len(views) if mask is None else mask.unbind(-1)

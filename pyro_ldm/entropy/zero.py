@@ -27,4 +27,5 @@ class Zero(Entropy):
     def forward(self, z: Tensor, conditional=None, mask: Tensor | None = None) -> Tensor:
         """Zeros, (..., N)."""
         event_dim = 1 if conditional is None else conditional.event_dim
-        return torch.zeros(z.shape[: z.dim() - event_dim], device=z.device)
+        dtype = z.dtype if z.is_floating_point() else torch.get_default_dtype()
+        return torch.zeros(z.shape[: z.dim() - event_dim], dtype=dtype, device=z.device)

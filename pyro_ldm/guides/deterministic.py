@@ -1,6 +1,7 @@
 """A deterministic encoder as an amortized guide."""
 
 import pyro
+import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ class Deterministic(PyroModule):
         site: Name of the site.
 
     Shape:
-        x (N, ...), and optionally a mask (N,) or (N, T) of rows or steps that are there, to z.
+        x (N, ...), and optionally a boolean mask (N,) or (N, T) of rows or steps that are there, to z. What else the
+        batch has, such as actions, is the prior's.
 
     Example:
         >>> guide = Deterministic(torch.nn.Linear(8, 2), ldm.entropy.LogDet())
@@ -29,9 +31,10 @@ class Deterministic(PyroModule):
         super().__init__()
         self.encoder, self.entropy, self.site = encoder, entropy, site
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """Encode the batch and sample the site."""
-        entropy = self.entropy
-        pushforward = Pushforward(self.encoder(x), entropy, event_dim=entropy.event_dim or 1, mask=mask)
+        mask = next((other for other in others if other.dtype == torch.bool), None)
+        z = self.encoder(x)
+        pushforward = Pushforward(z, self.entropy, event_dim=self.entropy.event_dim or z.dim() - 1, mask=mask)
         with pyro.plate("batch", len(x)):
             return pyro.sample(self.site, pushforward)

@@ -1,0 +1,66 @@
+"""Algebra of many small matrices, whose cost is the calls: closed forms up to 2 x 2, LAPACK above."""
+
+import torch
+from torch import Tensor
+
+
+def transpose(matrix: Tensor) -> Tensor:
+    """Of the last two dims."""
+    return matrix.transpose(-1, -2)
+
+
+def symmetric(matrix: Tensor) -> Tensor:
+    """The symmetric part: rounding leaves another."""
+    return 0.5 * (matrix + matrix.transpose(-1, -2))
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Inverse of each matrix (..., n, n).
+
+    Example:
+        >>> inverse(torch.tensor([[4.0, 0.0], [0.0, 2.0]])).diagonal()
+        tensor([0.2500, 0.5000])
+    """
+    size = matrix.shape[-1]
+    if size == 1:
+        return matrix.reciprocal()
+    if size == 2:
+        return _adjugate(matrix) / _det(matrix)[..., None, None]
+    return torch.linalg.inv_ex(matrix).inverse
+
+
+def inverse_and_log_det(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse (..., n, n) and log-determinant (...) of positive definite matrices."""
+    size = matrix.shape[-1]
+    if size == 1:
+        return matrix.reciprocal(), matrix[..., 0, 0].log()
+    if size == 2:
+        det = _det(matrix)
+        return _adjugate(matrix) / det[..., None, None], det.log()
+    factor = torch.linalg.cholesky_ex(matrix).L
+    return torch.cholesky_inverse(factor), 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def rows(vectors: Tensor, matrix: Tensor) -> Tensor:
+    """Each row vector (T, *batch, n) times its matrix (T or 1, *batch or ones, n, m)."""
+    shape = matrix.shape
+    if shape[:-2].numel() == shape[0]:  # one for all series: a few large products in place of many small ones
+        flat = vectors.reshape(len(vectors), -1, vectors.shape[-1])
+        matrix = matrix.reshape(shape[0], *shape[-2:])
+        product = flat @ matrix if len(flat) == shape[0] else flat @ matrix.expand(len(flat), -1, -1)
+        return product.reshape(*vectors.shape[:-1], shape[-1])
+    return (vectors.unsqueeze(-2) @ matrix).squeeze(-2)
+
+
+def outer_form(vectors: Tensor, matrix: Tensor) -> Tensor:
+    """The quadratic form of each row vector (..., n) in its matrix (..., n, n)."""
+    return (rows(vectors, matrix) * vectors).sum(-1)
+
+
+def _det(matrix: Tensor) -> Tensor:
+    return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
+
+
+def _adjugate(matrix: Tensor) -> Tensor:
+    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+    return torch.stack([d, -b, -c, a], -1).unflatten(-1, (2, 2))
