@@ -431,3 +431,185 @@ def test_views_given_as_tensors_of_different_length_are_refused():
 
     with pytest.raises(ValueError, match="views must agree in shape"):
         ldm.Objective(ldm.priors.GaussianViews(4), guide)(torch.randn(64, 4), torch.randn(60, 4))
+
+
+class TestCPC:
+    """Van den Oord et al. (2018), https://arxiv.org/abs/1807.03748, eq. 4: -log of f(z_i, c_i) over a sum of f.
+
+    With c_t = h_t, the predictor's unit vector, f(z, c) = exp(kappa z . c), M targets z_i with predictions h_i, and
+    s_ij = kappa z_i . h_j, three objectives share the alignment, -s_ii, and differ in what is summed over j:
+
+        a predictor as prior, Pooled(KDE)                             exp(kappa z_i . z_j)   targets among targets
+        the same, but R from the predictions, include-self            exp(s_ij)              targets against contexts
+        a prior relative to R: p(z | c) = R(z) f(z, c) / Z(c), Zero   exp(s_ji)              a context's candidates
+
+    The third is CPC's: R in the prior and in the entropy cancel. The published critic is bilinear, f = exp(z W c), that
+    is kappa W c without its length scaled to 1: then a von Mises-Fisher prior has a normaliser that CPC lacks.
+    """
+
+    N, STEPS, DIM, KAPPA, BETA = 6, 4, 3, 4.0, 2.5
+
+    @pytest.fixture
+    def networks(self):
+        return nn.Linear(5, self.DIM), ldm.encoders.Recurrent(self.DIM, self.DIM, hidden=8, cell=nn.GRU)
+
+    @pytest.fixture
+    def x(self):
+        return torch.randn(self.N, self.STEPS, 5)
+
+    def prior(self, predictor):
+        return ldm.priors.VonMisesFisherAutoregressive(self.DIM, predictor, concentration=self.KAPPA)
+
+    def objective(self, prior, encoder, entropy):
+        return ldm.Objective(prior, ldm.guides.Deterministic(nn.Sequential(encoder, Normalize()), entropy))
+
+    @staticmethod
+    def predict(predictor, z):
+        """h_t for each step, from those before it; at the first from zeros."""
+        return predictor(torch.cat([torch.zeros_like(z[:, :1]), z[:, :-1]], 1))
+
+    def pairs(self, networks, x):
+        """Targets and predictions of all steps but the first, which has no context: (M, D) each, unit vectors."""
+        encoder, predictor = networks
+        z = F.normalize(encoder(x), dim=-1)
+        h = F.normalize(self.predict(predictor, z), dim=-1)
+        return z[:, 1:].flatten(0, 1), h[:, 1:].flatten(0, 1)
+
+    @pytest.mark.parametrize("include_self", [True, False])
+    @pytest.mark.parametrize("arrange", [Pooled, Separate])
+    def test_a_predictor_as_prior(self, networks, x, arrange, include_self):
+        """Negatives of Pooled: all other steps of all series; of Separate: the same step of the other series."""
+        encoder, predictor = networks
+        entropy = arrange(KDE(VonMisesFisherKernel(self.BETA), include_self=include_self))
+        loss = self.objective(self.prior(predictor), encoder, entropy)(x)
+
+        z = F.normalize(encoder(x), dim=-1)
+        h = F.normalize(self.predict(predictor, z), dim=-1)
+        steps = [(n, t) for n in range(self.N) for t in range(self.STEPS)]
+        published = 0.0
+        for n, t in steps:
+            others = [s for s in steps if (arrange is Pooled or s[1] == t) and (include_self or s != (n, t))]
+            denominator = sum((self.BETA * z[n, t] @ z[s]).exp() for s in others)
+            numerator = self.KAPPA * z[n, t] @ h[n, t] if t else torch.zeros(())  # the first step is uniform
+            published = published - (numerator.exp() / denominator).log()
+        count = (self.STEPS if arrange is Pooled else 1) * self.N - (not include_self)
+        of_the_prior = log_area(self.DIM) - (self.STEPS - 1) * log_von_mises_fisher_constant(self.DIM, self.KAPPA)
+        of_the_kernels = self.STEPS * (log_von_mises_fisher_constant(self.DIM, self.BETA) - math.log(count))
+        expected = published / self.N + of_the_prior + of_the_kernels
+        assert_same(loss, expected, [*encoder.parameters(), *predictor.parameters()])
+
+    def test_on_the_plane(self, networks, x):
+        """Gaussian noise s and kernels of width h: -log of exp(-|z - h|^2 / 2 s^2) over the kernels' sum."""
+        encoder, predictor = networks
+        noise, width = 0.4, 0.6
+        prior = ldm.priors.Autoregressive(self.DIM, predictor, noise=noise, scale=2.0)
+        kde = KDE(GaussianKernel(width, whiten=False), include_self=True)
+        loss = ldm.Objective(prior, ldm.guides.Deterministic(encoder, Pooled(kde)))(x)
+
+        z = encoder(x)
+        h, rows = self.predict(predictor, z), z.flatten(0, 1)  # the first step's center is predicted too, from z_0 = 0
+        scale = torch.tensor([2.0, *[noise] * (self.STEPS - 1)])
+        alignment = 0.5 * (z - h).square().sum(-1) / scale**2
+        kernels = (-0.5 * (rows[:, None] - rows).square().sum(-1) / width**2).exp().sum(-1).log()
+        constant = self.DIM * (scale.log().sum() - self.STEPS * math.log(width)) - self.STEPS * math.log(len(rows))
+        expected = alignment.sum(-1).mean() + self.STEPS * kernels.mean() + constant
+        assert_same(loss, expected, [*encoder.parameters(), *predictor.parameters()])
+
+    def test_targets_against_contexts(self, networks, x):
+        """With the predictions' mixture in place of R it is InfoNCE over contexts: a lower bound on I(c; z)."""
+        encoder, predictor = networks
+        case = self
+
+        class Predicted(ldm.entropy.Entropy):
+            event_dim, on_sphere = 2, True
+
+            def forward(self, z, conditional=None, mask=None):
+                h = Normalize()(case.predict(predictor, z))
+                kde = KDE(VonMisesFisherKernel(case.KAPPA), include_self=True)
+                later = kde.log_prob(z[:, 1:].flatten(0, 1), h[:, 1:].flatten(0, 1), 0)
+                return later.unflatten(0, (case.N, -1)).sum(-1) - log_area(case.DIM)
+
+        loss = self.objective(self.prior(predictor), encoder, Predicted())(x)
+        z, h = self.pairs(networks, x)
+        info_nce = F.cross_entropy(self.KAPPA * z @ h.T, torch.arange(len(z)))
+        expected = (self.STEPS - 1) * (info_nce - math.log(len(z)))
+        assert_same(loss, expected, [*encoder.parameters(), *predictor.parameters()])
+
+    def published(self, networks, x):
+        """Eq. 4: each context's own next step among all M candidates."""
+        z, h = self.pairs(networks, x)
+        return F.cross_entropy(self.KAPPA * h @ z.T, torch.arange(len(z)))
+
+    def test_candidates_of_a_context(self, networks, x):
+        """CPC as published: the predictor's density is relative to R, and normalised over the batch."""
+        encoder, predictor = networks
+        series, case = self.prior(predictor), self
+
+        class Relative(PyroModule):
+            def __init__(self):
+                super().__init__()
+                self.series = series
+
+            def forward(self, x):
+                with pyro.plate("batch", len(x)):
+                    z = pyro.sample("z", self.series.distribution(x))
+                    h = Normalize()(case.predict(predictor, z))[:, 1:].flatten(0, 1)
+                    critic = ldm.distributions.VonMisesFisher(h.unsqueeze(1), torch.tensor(case.KAPPA))
+                    normaliser = critic.log_prob(z[:, 1:].flatten(0, 1)).logsumexp(-1) - math.log(len(h))
+                    pyro.factor("relative", -normaliser.unflatten(0, (case.N, -1)).sum(-1))
+
+        loss = self.objective(Relative(), encoder, Zero())(x)
+        expected = (self.STEPS - 1) * (self.published(networks, x) - math.log(self.N * (self.STEPS - 1)))
+        expected = expected + log_area(self.DIM)  # the first step, uniform
+        assert_same(loss, expected, [*encoder.parameters(), *predictor.parameters()])
+
+    def among_targets(self, networks, x):
+        """The predictor as prior, written as a cross-entropy over the same M candidates."""
+        z, h = self.pairs(networks, x)
+        return (self.KAPPA * (z @ z.T)).logsumexp(-1).mean() - self.KAPPA * (z * h).sum(-1).mean()
+
+    def test_they_are_not_the_same(self, networks, x):
+        parameters = [*networks[0].parameters(), *networks[1].parameters()]
+        losses = self.published(networks, x), self.among_targets(networks, x)
+        assert (losses[0] - losses[1]).abs() > 0.05
+        ours, theirs = (torch.cat([g.flatten() for g in torch.autograd.grad(v, parameters)]) for v in losses)
+        assert (ours - theirs).norm() > 0.05 * theirs.norm()
+
+    def test_under_perfect_prediction_they_are_equal_in_value(self):
+        turn = nn.Linear(self.DIM, self.DIM, bias=False)
+        turn.weight.data = torch.linalg.qr(torch.randn(self.DIM, self.DIM)).Q
+        x = [torch.randn(self.N, self.DIM)]
+        for _ in range(self.STEPS - 1):
+            x.append(turn(x[-1]))
+        networks, x = (nn.Identity(), turn), torch.stack(x, 1).detach()
+        torch.testing.assert_close(self.published(networks, x), self.among_targets(networks, x))
+
+    def test_where_targets_fill_the_sphere_every_denominator_is_one_constant(self):
+        """mean over z of exp(kappa z . c) = 1 / (area C(kappa)) for any unit vector c, a context or a target: at
+        M = 100 000 its relative standard error is 0.005."""
+        z, c = (F.normalize(torch.randn(m, self.DIM), dim=-1) for m in (100_000, 50))
+        log_mean = (self.KAPPA * c @ z.T).logsumexp(-1) - math.log(len(z))
+        limit = -log_area(self.DIM) - log_von_mises_fisher_constant(self.DIM, self.KAPPA)
+        assert (log_mean - limit).abs().max() < 0.025
+
+
+class TestJEPA:
+    """LeCun (2022), https://openreview.net/forum?id=BZ5a1r-kVsf, section 4.4: the squared error of a latent predicted
+    from the one before it and an action; collapse avoided by a target that no gradient goes through."""
+
+    def test_squared_error_of_the_prediction(self):
+        dim, noise, x, actions = 3, 0.4, torch.randn(6, 5, 4), torch.randn(6, 5, 2)
+        encoder, predictor = nn.Linear(4, dim), ldm.encoders.LastSteps(dim + 2, dim, hidden=[8])
+        prior = ldm.stop_gradient(ldm.priors.Autoregressive(dim, predictor, noise=noise), sites=["z"])
+        objective = ldm.Objective(prior, ldm.guides.Deterministic(encoder, Zero()))
+        loss = objective(x, actions)
+
+        published = 0.0
+        for t in range(5):
+            before = encoder(x[:, t - 1]) if t else torch.zeros(6, dim)
+            predicted = predictor.mlp(torch.cat([before, actions[:, t]], -1))
+            scale = noise if t else 1.0
+            published = published + (predicted - encoder(x[:, t]).detach()).square().sum(-1).mean() / (2 * scale**2)
+        constant = 5 * dim * 0.5 * math.log(2 * math.pi) + 4 * dim * math.log(noise)
+        assert_same(loss, published + constant, [*encoder.parameters(), *predictor.parameters()])
+        assert objective.terms(x, actions).divergence == "score"

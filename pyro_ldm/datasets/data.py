@@ -83,8 +83,8 @@ class Data:
             self._check_mask(self.mask)
         if self.inputs is not None and (self.inputs.ndim != 3 or self.inputs.shape[:2] != self.x.shape[:2]):
             raise self._error(
-                f"inputs has shape {tuple(self.inputs.shape)} for x of shape {tuple(self.x.shape)}: give a row per step, "
-                "(N, T, U) for x (N, T, ...)"
+                f"inputs has shape {tuple(self.inputs.shape)} for x of shape {tuple(self.x.shape)}: "
+                "give a row per step, (N, T, U) for x (N, T, ...)"
             )
 
     @property

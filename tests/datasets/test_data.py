@@ -24,6 +24,14 @@ def test_series_keep_their_labels_and_their_mask():
     assert Data(torch.zeros(2, 3, 1)).split((1.0,))[0].mask is None
 
 
+def test_series_keep_their_inputs():
+    x = torch.arange(4.0).reshape(4, 1, 1).expand(4, 3, 1)
+    data = Data(x, inputs=x.long().expand(4, 3, 2), name="toy")
+    assert repr(data) == "Data('toy', 4 x (3, 1), inputs)" and data.inputs.dtype == torch.float32
+    for part in data.split((0.5, 0.5), seed=1):
+        assert torch.equal(part.inputs, part.x.expand(-1, 3, 2))
+
+
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Data(torch.zeros(3, 2)).x = torch.ones(3, 2)
@@ -63,6 +71,12 @@ def bad_rows():
             r"mixing has shape \(2, 3\) where \(3, 2\) is wanted",
         ),
         (lambda: Data(torch.zeros(4, 2), mixing=torch.zeros(2)), r"mixing has shape \(2,\)"),
+        (
+            lambda: Data(torch.zeros(4, 3, 2), inputs=torch.zeros(4, 2, 1)),
+            r"inputs has shape \(4, 2, 1\) for x of shape \(4, 3, 2\): give a row per step, \(N, T, U\)",
+        ),
+        (lambda: Data(torch.zeros(4, 3), inputs=torch.zeros(4, 3)), r"inputs has shape \(4, 3\)"),
+        (lambda: Data(torch.zeros(100, 3, 1), inputs=bad_rows()[..., None]), "^inputs contains NaN or Inf in 3 of 100"),
         (lambda: Data(torch.zeros(4, 3, 2), mask=[True] * 4), "mask is a list"),
         (
             lambda: Data(torch.zeros(4, 3, 2), mask=torch.ones(4, 3)),
