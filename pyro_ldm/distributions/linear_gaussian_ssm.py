@@ -275,6 +275,13 @@ class LinearGaussianSSM(TorchDistribution):
 
     def _simulate(self, model: Model, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """States h_0 to h_T and observations, less their mean, of as many series as ``shape`` has."""
+        start, process, observation = self._noise(model, shape)
+        matrix = model.transition.expand(self.event_shape[0], *model.transition.shape[1:])
+        states = torch.cat([start, linear_recurrence(matrix, process + model.drift, start[0])])
+        return states, rows(states[1:], model.observation) + observation
+
+    def _noise(self, model: Model, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws of h_0 (1, *shape, S), of process and observation noise (T, *shape, S or L)."""
         num_steps, like = self.event_shape[0], model.transition
         noise = [
             torch.randn(lead + shape + (size,), dtype=like.dtype, device=like.device)
@@ -288,10 +295,7 @@ class LinearGaussianSSM(TorchDistribution):
         start, process, observation = (
             rows(n, transpose(torch.linalg.cholesky(f))) for n, f in zip(noise, factors, strict=True)
         )
-        start = start + model.initial
-        matrix = like.expand(num_steps, *like.shape[1:])
-        states = torch.cat([start, linear_recurrence(matrix, process + model.drift, start[0])])
-        return states, rows(states[1:], model.observation) + observation
+        return start + model.initial, process, observation
 
     def rsample(self, sample_shape=()) -> Tensor:
         """Series (*sample_shape, *batch, T, L), reparameterised."""

@@ -5,6 +5,7 @@ from pyro import distributions as dist
 from pyro.distributions import constraints
 from torch import Tensor, nn
 
+from pyro_ldm.distributions.adaptive_ssm import AdaptiveSSM
 from pyro_ldm.distributions.linear_gaussian_ssm import LinearGaussianSSM
 from pyro_ldm.priors.series import Series
 
@@ -31,6 +32,9 @@ class Kalman(Series):
         observation_noise: r, in units of z, () or (L,), likewise; or a module, as above. Learned, from 0.5, by default.
         initial_scale: sigma_0, in units of h, () or (S,), likewise. Learned, from 1, by default.
         drift: b, in units of h, () or (S,), real, likewise. 0 by default.
+        adapt: A module, from the filter's errors at the steps before, (N, T, L) in units of z, to a factor on q at each
+            step, (N, T, 1 or S): noise that follows recent errors, as after a jump. Then ``distribution(x)`` is an
+            :class:`~pyro_ldm.distributions.AdaptiveSSM`, whose filter is ``distribution(x).given(z).filter(z)``.
         inputs: B as a module, from inputs u (N, T, U), such as actions, to (N, T, S); u_t leads into step t.
         num_steps: T; by default that of the batch, ``x.shape[1]``. ``prior(range(n))`` needs it.
 
@@ -61,6 +65,7 @@ class Kalman(Series):
         observation_noise: float | Tensor | nn.Parameter | dist.Distribution | nn.Module | None = None,
         initial_scale: float | Tensor | nn.Parameter | dist.Distribution | None = None,
         drift: float | Tensor | nn.Parameter | dist.Distribution = 0.0,
+        adapt: nn.Module | None = None,
         inputs: nn.Module | None = None,
         num_steps: int | None = None,
     ):
@@ -68,7 +73,7 @@ class Kalman(Series):
         states = latent_dim if state_dim is None else state_dim
         if states < 1:
             raise ValueError(f"state_dim must be at least 1, got {state_dim}")
-        self.state_dim, self.inputs = states, inputs
+        self.state_dim, self.adapt, self.inputs = states, adapt, inputs
         if observation_matrix is None:
             # Rows of a random rotation: every state is seen, none more than another.
             rotation = torch.linalg.qr(torch.randn(max(states, latent_dim), max(states, latent_dim))).Q
@@ -93,7 +98,7 @@ class Kalman(Series):
             else:
                 self.hyperparameter(name, value, constraint or constraints.positive, shape=shape)
 
-    def distribution(self, *batch) -> LinearGaussianSSM:
+    def distribution(self, *batch) -> LinearGaussianSSM | AdaptiveSSM:
         """The state space that the prior, called with this batch, draws z from: score, filter, smooth, forecast.
 
         Args:
@@ -108,7 +113,7 @@ class Kalman(Series):
         initial = self._vector("initial_scale", self.state_dim)
         process = self._noise("transition_noise", self.state_dim, x)
         observation = self._noise("observation_noise", self.latent_dim, x)
-        return LinearGaussianSSM(
+        ssm = LinearGaussianSSM(
             dist.Normal(torch.zeros_like(initial), initial).to_event(1),
             self.read("transition_matrix").unsqueeze(-3),
             dist.Normal(drift, process).to_event(1),
@@ -117,6 +122,7 @@ class Kalman(Series):
             duration=steps,
             mask=None if mask is None else mask.unsqueeze(-1),
         )
+        return ssm if self.adapt is None else AdaptiveSSM(ssm, self.adapt)
 
     def _vector(self, name: str, size: int) -> Tensor:
         """A hyperparameter's value, (..., size)."""
