@@ -32,11 +32,13 @@ class Pair(NamedTuple):
         divergence: What their objective is, as :class:`~pyro_ldm.objective.Terms` names it.
         global_sites: Whether the prior has sites outside the plate.
         enumerated: Whether the guide has sites that are to be enumerated.
+        steps: Steps of a series, 1 where the sites are vectors.
     """
 
     divergence: str
     global_sites: bool
     enumerated: bool
+    steps: int = 1
 
 
 def fit_together(prior: Callable, guide: Callable, *batch) -> Pair:
@@ -79,6 +81,7 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> Pair:
         divergence=next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds),
         global_sites=any(all(f.name != "batch" for f in s["cond_indep_stack"]) for s in prior_sites.values()),
         enumerated=any(site["infer"].get("enumerate") for site in guide_sites.values()),
+        steps=max([1, *(site["fn"].event_shape[:-1].numel() for site in pushforwards.values())]),
     )
 
 

@@ -98,7 +98,7 @@ class Objective(nn.Module):
 
     def forward(self, *batch) -> Tensor:
         """Loss in nats per datum."""
-        self._check(*batch)
+        self.check(*batch)
         if torch.is_grad_enabled():
             return self._per_datum(self.elbo, *batch)
         elbo = cast(Any, self.elbo.elbo)  # some ELBOs refuse to be differentiable without gradients
@@ -111,7 +111,7 @@ class Objective(nn.Module):
         Each is a run of the same ELBO on the same random numbers: without the guide's entropy, and with the data's
         share of the ELBO weighted by zero. So enumerated and vectorised models are split as well.
         """
-        return self._terms(self._check(*batch), cast(Any, self.elbo.elbo), self.guide, batch)
+        return self._terms(self.check(*batch), cast(Any, self.elbo.elbo), self.guide, batch)
 
     @torch.no_grad()
     def reference(self, *batch, draws: int = 5) -> tuple[float, ...]:
@@ -128,7 +128,7 @@ class Objective(nn.Module):
             One number per draw, nats per datum; none where the prior is flat, or the guide is scored by the encoder's
             own conditionals (``Jacobian``, ``Mixture``) or not at all.
         """
-        pair = self._check(*batch)
+        pair = self.check(*batch)
         if pair.divergence not in ("KL", "KL - I"):
             return ()
         with pyro.settings.context(module_local_params=True):
@@ -157,8 +157,8 @@ class Objective(nn.Module):
             loss = elbo(*batch)
         return torch.as_tensor(loss) / (self.size or plate.full_size or rows)
 
-    def _check(self, *batch) -> Pair:
-        """What prior and guide are together; refuses, once, those that do not fit."""
+    def check(self, *batch) -> Pair:
+        """What prior and guide are together; refuses, once, those that do not fit, as the first call does by itself."""
         if self._pair is None:
             # The extra run leaves no trace: neither in the random state nor in batch statistics.
             modes = {module: module.training for module in self.modules()}

@@ -21,8 +21,8 @@ class Fit:
 
     Attributes:
         objective: The trained objective; its prior and guide are those passed, trained in place.
-        terms: Alignment, uniformity and KL at the end, nats per datum, on a fixed batch of at most 2048 rows, in
-            evaluation mode.
+        terms: Alignment, uniformity and KL at the end, nats per datum, on a fixed batch of at most 2048 rows
+            (of series, that many steps; but at least ``batch_size`` rows), in evaluation mode.
         history: A row per epoch: epoch, loss, and in training mode on the fixed batch alignment, uniformity, kl and
             global_kl; validation_loss where measured.
         reference: What latents drawn from the prior itself measure in that batch, nats per datum: the estimator's bias
@@ -126,7 +126,7 @@ def fit(
             probe=_probe(loader),
             seed=seed,
         )
-        _call_once(module)
+        _call_once(module, rows=batch_size)
         return module
 
     settings: dict[str, Any] = {
@@ -184,10 +184,11 @@ def _probe(loader: Any) -> tuple[Tensor, ...]:
     return as_batch(next(iter(loader)))
 
 
-def _call_once(module: Any) -> None:
+def _call_once(module: Any, *, rows: int) -> None:
     """Call the objective, since an AutoGuide has no parameters before; refuse parameters that no optimizer will see."""
     try:
         with pyro.get_param_store().scope() as stored:
+            module.shorten_probe(rows)
             module.terms()
         lost = bool(stored["params"])
     except NotImplementedError as error:  # Pyro's own check, which validation turns on

@@ -93,6 +93,16 @@ class ObjectiveModule(lightning.LightningModule):
         self.log_dict({name: row[name] for name in ("alignment", "uniformity", "kl")})
         self.log("epoch_loss", row["loss"])
 
+    def shorten_probe(self, rows: int) -> None:
+        """Leave of a fixed batch of series as many as have 2048 steps together, but not fewer than ``rows``.
+
+        Estimates from pairs take time that grows with the square of the steps.
+        """
+        whole = self.probe
+        self.probe = tuple(tensor[:rows] for tensor in whole)
+        steps = self._on_probe(self.objective.check, training=False).steps
+        self.probe = tuple(tensor[: max(rows, 2048 // steps)] for tensor in whole)
+
     def terms(self, *, training: bool = False) -> Terms:
         """The objective's split on the fixed batch.
 
