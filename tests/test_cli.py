@@ -233,6 +233,122 @@ class TestChoices:
         assert ldm.runs.load_latents(tmp_path / "run")["z"].shape == (120, 5)
 
 
+@pytest.fixture
+def series(tmp_path):
+    """40 series of 12 steps, 3 numbers a step."""
+    path = tmp_path / "series.npy"
+    numpy.save(path, numpy.random.default_rng(0).normal(size=(40, 12, 3)).cumsum(1))
+    return path
+
+
+@pytest.fixture
+def videos(tmp_path):
+    path = tmp_path / "videos.npz"
+    numpy.savez(path, x=ldm.datasets.dots("circle", num=40, num_steps=12).x.numpy())
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:the transition matrix has spectral radius")
+class TestSeries:
+    KALMAN = ("--prior", "kalman", "--latent_dim", 2, "--batch_size", 20, "--encoder", "mlp", "--encoder.hidden", "[8]")
+
+    def config(self, place):
+        return yaml.safe_load((place / "config.yaml").read_text())
+
+    def test_a_kalman_filter_of_vectors(self, series, tmp_path, capsys):
+        run(series, *self.KALMAN, "--prior.state_dim", 4, "--out", tmp_path / "run")
+        read = ldm.runs.load_latents(tmp_path / "run")
+        assert read["z"].shape == (40, 12, 2) and read["filter_loc"].shape == (40, 12, 4)
+        assert (tmp_path / "run" / "filter.png").exists()
+        assert "skill of forecasts 1 step ahead: over persistence" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("encoder", ["MLP", "ConvNet"])
+    def test_videos(self, videos, tmp_path, encoder):
+        run(videos, *self.KALMAN[:-4], "--encoder", encoder, "--out", tmp_path / "run")
+        assert ldm.runs.load_latents(tmp_path / "run")["z"].shape == (40, 12, 2)
+
+    @pytest.mark.parametrize(
+        ("entropy", "arrangement"), [("LogDet", "Pooled"), ("knn", "Separate"), ("KDE", "Separate")]
+    )
+    def test_what_an_entropy_is_arranged_as(self, series, tmp_path, entropy, arrangement):
+        run(series, *self.KALMAN, "--entropy", entropy, "--out", tmp_path / "run")
+        assert self.config(tmp_path / "run")["arrangement"] == arrangement
+        run(series, *self.KALMAN, "--entropy", entropy, "--arrangement", "pooled", "--out", tmp_path / "other")
+        assert self.config(tmp_path / "other")["arrangement"] == "Pooled"
+
+    def test_what_is_left_open_is_saved(self, series, tmp_path):
+        assert main(["fit", str(series), "--prior", "Kalman", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+        saved = self.config(tmp_path / "run")
+        assert saved["entropy"]["class_path"] == "pyro_ldm.entropy.LogDet" and saved["batch_size"] == 32
+        assert main(["fit", "--config", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]) == 0
+        first, again = (ldm.runs.load_latents(tmp_path / name) for name in ("run", "again"))
+        assert first["z"].shape == (40, 12, 3)  # no more latents than a step has numbers
+        assert torch.equal(first["filter_loc"], again["filter_loc"])
+
+    def test_a_batch_has_more_rows_where_each_step_has_an_estimate_of_its_own(self, series, tmp_path):
+        options = ["--prior", "Kalman", "--entropy", "KNN", "--epochs", "1", "--progress", "false"]
+        assert main(["fit", str(series), *options, "--out", str(tmp_path / "run")]) == 0
+        assert self.config(tmp_path / "run")["batch_size"] == 64
+
+    def test_padded_series(self, tmp_path, monkeypatch):
+        lengths = torch.arange(8, 20).repeat(4)
+        data = ldm.datasets.cut_series(torch.randn(int(lengths.sum()), 3), lengths)
+        monkeypatch.setattr(ldm.datasets, "load", lambda *_, **__: data)
+        run("padded", *self.KALMAN, "--entropy", "KDE", "--out", tmp_path / "run")
+        assert self.config(tmp_path / "run")["arrangement"] == "Pooled"
+        read = ldm.runs.load_latents(tmp_path / "run")
+        for name in ("z", "filter_loc", "filter_scale"):
+            assert torch.equal(~read[name].isnan().any(-1), data.mask), name
+
+    def test_a_prior_of_series_of_one_s_own(self, series, tmp_path):
+        program = tmp_path / "mine.py"
+        program.write_text(
+            "import pyro, torch, pyro.distributions as dist\n"
+            "def white(x):\n"
+            "    with pyro.plate('batch', len(x)):\n"
+            "        pyro.sample('z', dist.Normal(torch.zeros(x.shape[1], 2), 1.0).to_event(2))\n"
+            "class OfAll(torch.nn.Linear):\n"
+            "    def __init__(self):\n"
+            "        super().__init__(3, 3)\n"
+            "    def forward(self, x):\n"
+            "        return super().forward(x.mean(1))\n"
+        )
+        run(series, "--prior", f"{program}:white", "--encoder", "Linear", "--out", tmp_path / "run")
+        assert set(ldm.runs.load_latents(tmp_path / "run")) == {"z"} and not (tmp_path / "run" / "filter.png").exists()
+        run(series, "--latent_dim", 3, "--encoder", f"{program}:OfAll", "--out", tmp_path / "vectors")
+        assert ldm.runs.load_latents(tmp_path / "vectors")["z"].shape == (40, 3)
+
+    def test_a_variant_s_name_makes_a_folder(self, tmp_path, monkeypatch, videos):
+        monkeypatch.chdir(tmp_path)
+        data = ldm.datasets.load(videos)
+        monkeypatch.setattr(ldm.datasets, "load", lambda *_, **__: data)
+        run("dots:circle", *self.KALMAN)
+        (folder,) = (tmp_path / "runs").iterdir()
+        assert folder.name.startswith("dots-circle-2")
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--prior", "Laplace"], "one of vectors, and the data have shape (N, 12, 3), series of 12 steps"),
+            (["--prior", "GaussianViews"], "use a prior of series, such as Kalman"),
+            (["--prior", "Kalman", "--entropy", "Jacobian"], "Jacobian is for vectors"),
+            (["--prior", "Kalman", "--entropy", "LogDet", "--arrangement", "Joint"], "N >= D + 1"),
+            (["--prior", "Kalman", "--encoder", "ConvNet"], "use MLP for vectors"),
+            (["--prior", "Kalman", "--prior.steps", "3"], "it has state_dim, transition_matrix"),
+        ],
+    )
+    def test_mistakes(self, series, tmp_path, capsys, options, words):
+        assert words in TestMistakes().refused(capsys, tmp_path, series, *options, "--batch_size", "30")
+
+    def test_images_are_no_series(self, tmp_path, capsys):
+        assert "data with an axis of steps" in TestMistakes().refused(capsys, tmp_path, "digits", "--prior", "Kalman")
+
+    def test_list_has_kalman_but_no_bases(self, capsys):
+        assert main(["list"]) == 0
+        names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+        assert "Kalman" in names and not {"Series", "PlaneViews", "Sources", "Autoregressive"} & set(names)
+
+
 def test_a_config_of_one_s_own_with_short_names(csv, programs, tmp_path):
     config = {
         "data": str(csv),
@@ -335,9 +451,9 @@ class TestMistakes:
         ("options", "words"),
         [
             (["--prior", "Laplce"], "did you mean Laplace?"),
-            (["--entropy", "knn"], "did you mean KNN?"),
+            (["--entropy", "kn"], "did you mean KNN?"),
             (["--encoder", "Transformer"], "Known: ConvNet, Linear, MLP, ResNet18"),
-            (["--prior", "GaussianViews", "--arrangement", "joint"], "did you mean Joint?"),
+            (["--prior", "GaussianViews", "--arrangement", "joined"], "did you mean Joint?"),
             (["--prior", "GaussianViews", "--augment", "[Blur]"], "unknown augmentation"),
             (["--prior", "Laplace", "--prior.scale", "-1"], "scale must satisfy"),
             (["--prior", "Laplace", "--prior.width", "1"], "width"),
@@ -346,6 +462,8 @@ class TestMistakes:
             (["--prior"], "--prior needs a value"),
             (["--entropy", "KDE", "--entropy.kernel", "GaussianKernel", "--entropy.kernel.bandwidth", "x"], "a number"),
             (["--encoder.hidden", "[4]"], "name it first"),
+            (["--entropy.num_neighbors", "4"], "--entropy.num_neighbors belongs to no entropy yet"),
+            (["--prior", "Kalman"], "one of series (N, T, ...), and the data have shape (N, 5): use a prior"),
             (["--latent_dim", "many"], "--latent_dim takes a whole number of at least 1, got many"),
             (["--epochs", "0"], "--epochs takes a whole number of at least 1, got 0"),
             (["--batch_size", "1"], "--batch_size takes a whole number of at least 2, got 1"),

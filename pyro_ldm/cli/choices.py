@@ -12,30 +12,40 @@ from pyro_ldm import encoders, entropy, priors
 def _classes(package, base: type, *, hide: tuple[str, ...] = ()) -> dict[str, type]:
     names = [n for n in package.__all__ if n not in hide]
     found = {n: getattr(package, n) for n in names if inspect.isclass(getattr(package, n))}
-    return {n: c for n, c in found.items() if issubclass(c, base) and not inspect.isabstract(c)}
+    return {n: c for n, c in found.items() if issubclass(c, base) and not _is_abstract(c)}
 
 
+def _is_abstract(cls: type) -> bool:
+    """By its methods: inspect.isabstract asks the metaclass, and a PyroModule's is another."""
+    return any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in dir(cls))
+
+
+# Categories are no vectors to write; a predictor is no option's value.
+WITHOUT = ("CategoricalViews", "Autoregressive", "VonMisesFisherAutoregressive")
 ARRANGEMENTS = _classes(entropy, entropy.Arrangement, hide=("Arrangement",))
 ENTROPIES = _classes(entropy, entropy.Entropy, hide=("Arrangement", *ARRANGEMENTS))
 KERNELS = _classes(entropy, entropy.Kernel, hide=("Kernel",))
 SPACES = _classes(entropy, entropy.Space, hide=("Space",))
-PRIORS = _classes(priors, priors.Prior, hide=("Prior", "CategoricalViews"))  # categories have no vectors to write
+PRIORS = _classes(priors, priors.Prior, hide=("Prior", *WITHOUT))
 ENCODERS: dict[str, type] = {n: getattr(encoders, n) for n in ("MLP", "ConvNet", "ResNet18", "Linear")}
 AUGMENTATIONS: dict[str, type] = {
     n: getattr(encoders, n) for n in ("Affine", "ColorJitter", "Crop", "Cutout", "Flip", "Mask", "Noise")
 }
 CLASSES = {"prior": PRIORS, "entropy": ENTROPIES, "encoder": ENCODERS}
+# Those whose default depends on the data, with an example.
+NAMED = {"entropy": "KNN", "encoder": "MLP"}
 PROGRAM = "pyro_ldm.cli.Program"
 
 
 def known(value: str, kind: str, table: dict[str, Any]) -> Any:
-    """The entry of that name.
+    """The entry of that name, in any case.
 
     Raises:
         ValueError: If there is none, with the nearest name and all of them.
     """
-    if value in table:
-        return table[value]
+    found = next((entry for name, entry in table.items() if name.lower() == value.lower()), None)
+    if found is not None:
+        return found
     near = difflib.get_close_matches(value.lower(), [n.lower() for n in table], n=1)
     hint = next((f": did you mean {n}?" for n in table if near and n.lower() == near[0]), ".")
     own = ", or file.py:name of your own" if kind in ("prior", "encoder") else ""
@@ -49,7 +59,7 @@ def class_of(value: str, kind: str) -> dict[str, Any]:
     if "." in value:
         return {"class_path": value}
     cls = known(value, kind, CLASSES[kind])
-    return {"class_path": f"{cls.__module__.rsplit('.', 1)[0]}.{value}"}
+    return {"class_path": f"{cls.__module__.rsplit('.', 1)[0]}.{cls.__name__}"}
 
 
 def spell_out(argv: list[str], read: Callable[[Path], Any]) -> list[str]:
@@ -68,8 +78,9 @@ def spell_out(argv: list[str], read: Callable[[Path], Any]) -> list[str]:
     for argument in arguments:
         option, _, value = argument.partition("=")
         name = option.removeprefix("--")
-        if name.startswith("encoder.") and not {"--encoder", "--config"} & {a.partition("=")[0] for a in argv}:
-            raise ValueError(f"{option} belongs to no encoder yet: name it first, such as --encoder MLP")
+        kind = name.partition(".")[0]
+        if kind in NAMED and "." in name and not {f"--{kind}", "--config"} & {a.partition("=")[0] for a in argv}:
+            raise ValueError(f"{option} belongs to no {kind} yet: name it first, such as --{kind} {NAMED[kind]}")
         if not option.startswith("--") or name not in (*CLASSES, "config"):
             spelled.append(argument)
             continue

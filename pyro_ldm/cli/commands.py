@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 import time
 import warnings
@@ -15,7 +16,7 @@ from pyro_ldm import datasets
 from pyro_ldm.cli import choices
 from pyro_ldm.cli.build import build
 from pyro_ldm.cli.options import in_one_sentence, parse
-from pyro_ldm.runs import interrupted, run_folder, verdict, write_run
+from pyro_ldm.runs import interrupted, run_folder, write_run
 from pyro_ldm.runs.folder import CHECKPOINT
 from pyro_ldm.training import Fit, fit
 
@@ -37,7 +38,8 @@ def run_fit(argv: list[str]) -> None:
         parser, config = parse(["--config", str(hidden / "config.yaml"), "--out", place])
     if not config.data:
         raise ValueError("DATA is missing: after fit, name a built-in data set (pyro-ldm list) or a file")
-    out = Path(config.out or Path("runs") / f"{Path(config.data).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = re.sub(r'[<>:"|?*]', "-", Path(config.data).stem)  # of dots:circle, on Windows as well
+    out = Path(config.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     # Everything that a bad option or file can break comes before the folder.
     data = datasets.load(config.data, key=config.key)
     torch.manual_seed(config.seed)
@@ -68,10 +70,10 @@ def run_fit(argv: list[str]) -> None:
         torch.manual_seed(config.seed)  # pictures draw from the prior; a resumed run's are to be the same
         settings = {"data": config.data, "seed": config.seed, "seconds": round(time.perf_counter() - started, 1)}
         summary = write_run(folder, result, data, settings=settings)
-    print_result(result, collapse=summary["collapse"], out=out)
+    print_result(result, summary, out=out)
 
 
-def print_result(result: Fit, *, collapse: str, out: Path) -> None:
+def print_result(result: Fit, summary: dict[str, Any], *, out: Path) -> None:
     """The table at the end of a run."""
     terms = result.terms
     rows = {terms.divergence: terms.kl, "alignment": terms.alignment, "uniformity": terms.uniformity}
@@ -80,7 +82,26 @@ def print_result(result: Fit, *, collapse: str, out: Path) -> None:
     print(f"\n{'':16}{'nats per datum':>16}")
     for name, value in rows.items():
         print(f"{name:16}{value:16.3f}")
-    print(f"\n{verdict(result)}\n{collapse}\n{out}")
+    print(f"\n{summary['verdict']}\n{summary['collapse']}")
+    for line in of_series(summary.get("series", {})):
+        print(line)
+    print(out)
+
+
+def of_series(scores: dict[str, Any]) -> list[str]:
+    """What the scores of a run of series say, a line each."""
+    recovered = {n: v for n, v in scores.get("affine_r2", {}).items() if v is not None}
+    skill = {n: v for n, v in scores.get("forecast_skill", {}).items() if v is not None}
+    lines = []
+    if recovered:
+        found = (f"{name} {value:.3f}" for name, value in recovered.items())
+        lines.append(f"truth recovered up to an affine map, R2: {', '.join(found)}")
+    if skill:
+        horizons = sorted({0, len(next(iter(skill.values()))) - 1})
+        ahead = " and ".join(str(h + 1) for h in horizons) + (" steps" if len(horizons) > 1 else " step")
+        found = (f"{n.replace('_', ' ')} {' and '.join(f'{v[h]:.2f}' for h in horizons)}" for n, v in skill.items())
+        lines.append(f"skill of forecasts {ahead} ahead: {', '.join(found)}")
+    return lines
 
 
 def run_list() -> None:
@@ -88,7 +109,7 @@ def run_list() -> None:
     tables: dict[str, dict[str, Any]] = {
         "priors": choices.PRIORS,
         "entropies": choices.ENTROPIES,
-        "arrangements of views": choices.ARRANGEMENTS,
+        "arrangements of views or steps": choices.ARRANGEMENTS,
         "kernels of KDE": choices.KERNELS,
         "spaces of KNN": choices.SPACES,
         "encoders": choices.ENCODERS,
@@ -141,12 +162,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _each_once() -> Callable[..., None]:
-    """Warnings as one line each, and none twice."""
+    """Warnings as one line each, and none twice, nor again with other numbers."""
     said = set()
 
     def show(message, *_, **__) -> None:
-        if str(message) not in said:
-            said.add(str(message))
+        kind = re.sub(r"\d+(\.\d+)?", "", str(message))
+        if kind not in said:
+            said.add(kind)
             print(f"pyro-ldm: warning: {message}", file=sys.stderr)
 
     return show

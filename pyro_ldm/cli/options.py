@@ -12,7 +12,7 @@ from pyro_ldm import entropy
 from pyro_ldm.cli.choices import spell_out
 
 # What the data and the other choices say.
-SHAPE = {"latent_dim", "in_features", "out_features", "in_shape"}
+SHAPE = {"latent_dim", "in_features", "out_features", "in_shape", "num_steps"}
 
 
 def make_parser():
@@ -32,17 +32,26 @@ def make_parser():
         type=PositiveInt | None,
         help="Latent dims D: 8 by default, or as many as the data or the prior has.",
     )
-    defaults = {"prior": "pyro_ldm.priors.Gaussian", "entropy": "pyro_ldm.entropy.KNN"}
-    for name, base in (("prior", nn.Module), ("entropy", entropy.Entropy), ("encoder", nn.Module)):
+    for name, base, default in (
+        ("prior", nn.Module, "Gaussian"),
+        ("entropy", entropy.Entropy, "KNN, of series LogDet"),
+        ("encoder", nn.Module, "ConvNet of images, Linear for Jacobian, else MLP; of series, on every step"),
+    ):
         parser.add_subclass_arguments(
-            base, name, skip=SHAPE, required=False, help=f"See pyro-ldm list, for each {name}."
+            base, name, skip=SHAPE, required=False, help=f"See pyro-ldm list, for each {name} (default: {default})."
         )
-        if name in defaults:
-            parser.set_defaults({name: {"class_path": defaults[name]}})
-    parser.add_argument("--arrangement", type=str, default="Joint", help="Of two views: Joint, Separate or Pooled.")
+    parser.set_defaults({"prior": {"class_path": "pyro_ldm.priors.Gaussian"}})
+    parser.add_argument(
+        "--arrangement",
+        type=str | None,
+        help="Of two views or of steps: Joint, Separate or Pooled (default: Joint of views; of steps Pooled for LogDet "
+        "or padded series, else Separate).",
+    )
     parser.add_argument("--augment", type=list[str], default=[], help="Of two views: [Affine,Noise], say.")
     parser.add_argument("--epochs", type=PositiveInt, default=20, help="Passes over the data.")
-    parser.add_argument("--batch_size", type=rows, default=256, help="Rows of a batch.")
+    parser.add_argument(
+        "--batch_size", type=rows | None, help="Rows of a batch (default: 256; of series 32, and 64 unless Pooled)."
+    )
     parser.add_argument("--lr", type=PositiveFloat, default=1e-3, help="Adam's learning rate.")
     parser.add_argument("--gradient_clip", type=PositiveFloat | None, help="Largest norm of the gradient.")
     parser.add_argument("--patience", type=PositiveInt | None, help="Stop after so many epochs without a lower loss.")

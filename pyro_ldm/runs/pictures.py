@@ -12,7 +12,9 @@ from pyro_ldm.training import Fit
 
 NUM_POINTS = 4000  # more would hide one another
 GREY = "#8a8f98"
+PALE = "#c3c7cd"
 BLUE, ORANGE, GREEN = "#2f6db3", "#d9742b", "#3f9b63"
+PATHS = (BLUE, ORANGE, GREEN)
 
 
 def curves(fit: Fit) -> Any:
@@ -41,8 +43,13 @@ def curves(fit: Fit) -> Any:
     return figure
 
 
-def latent_space(z: Tensor, *, labels: Tensor | None = None) -> Any:
+def latent_space(z: Tensor, *, labels: Tensor | None = None, paths: dict[str, Tensor] | None = None) -> Any:
     """Latents (N, D) along their first two principal axes, coloured by label; and the spread along all of them.
+
+    Args:
+        z: The latents; of series, those of all steps.
+        labels: Of each (N,).
+        paths: Series (T, D) by name, encoded or filtered, drawn as lines over the latents, each from a dot.
 
     Returns:
         A matplotlib figure.
@@ -59,17 +66,24 @@ def latent_space(z: Tensor, *, labels: Tensor | None = None) -> Any:
     else:
         classes = None if labels is None else torch.unique(labels)
         few = classes is not None and len(classes) <= 20
-        colour: dict[str, Any] = {"color": BLUE}
+        colour: dict[str, Any] = {"color": BLUE if paths is None else PALE}
         if labels is not None:
             colour = {"c": labels[chosen].numpy(), "cmap": "tab10" if few else "viridis"}
         scatter = left.scatter(*plane.T, s=6, linewidths=0, alpha=0.8, **colour)
         if few:
             marks, names = scatter.legend_elements(num=None)
             left.legend(marks, names, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for number, (name, path) in enumerate((paths or {}).items()):
+            line, points = PATHS[number % len(PATHS)], (path.double() - z.double().mean(0)) @ axes[:2].T
+            left.plot(*points.T.numpy(), color=line, lw=1.2, label=name)
+            left.plot(*points[0].numpy(), "o", color=line, ms=6, mec="white")
+        if paths is not None and not few:
+            left.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         left.set_aspect("equal", adjustable="datalim")
         left.set_ylabel("second principal axis")
     left.set_xlabel("first principal axis")
-    left.set_title(f"latents of {len(chosen)} data" + (f" of {len(z)}" if len(chosen) < len(z) else ""))
+    what = "data" if paths is None else "steps"
+    left.set_title(f"latents of {len(chosen)} {what}" + (f" of {len(z)}" if len(chosen) < len(z) else ""))
     right.bar(np.arange(1, len(spread) + 1), spread, color=BLUE, width=0.8)
     right.set_xlabel("principal axis")
     right.set_ylabel("standard deviation, in units of z")

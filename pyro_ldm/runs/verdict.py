@@ -7,7 +7,8 @@ def verdict(fit: Fit) -> str:
     """Whether the latents match their prior, judged beside what draws from the prior itself measure.
 
     They do if the value lies within those draws' range, widened by its width on either side. Below it, an estimate of
-    entropy has been exploited. What is no divergence of two distributions gets no such verdict.
+    entropy has been exploited; but of "KL - I", which is also low where views or steps share more than the prior's do,
+    that alone says nothing. What is no divergence of two distributions gets no such verdict.
 
     Example:
         >>> terms = ldm.Terms(-3.0, 2.5, 0.5, 0.0, "KL")
@@ -25,6 +26,11 @@ def verdict(fit: Fit) -> str:
     low, high = min(fit.reference), max(fit.reference)
     beside = f"{value}, where draws from the prior itself measure {low:.2f} to {high:.2f}"
     if terms.kl < low - (high - low):
+        if terms.divergence == "KL - I":
+            return (
+                f"lower than the prior's own: {beside}; the views or steps of these latents tell more of one another "
+                "than the prior's do, or the entropy is overestimated: try another estimator to see which"
+            )
         return (
             f"exploited: {beside}; nothing matches better than those, so the entropy of these latents is "
             "overestimated: use another estimator, a larger batch, or a less flexible encoder"

@@ -15,24 +15,29 @@ from pyro_ldm.guides import Compose
 from pyro_ldm.objective import keep_local_parameters
 from pyro_ldm.training.loader import tensors_of
 
+AT_ONCE = 2**21  # numbers of x in a batch: what a small network makes of them fits into any memory
+
 
 @torch.no_grad()
-def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: int = 4096) -> Tensor:
+def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: int | None = None) -> Tensor:
     """Encode data row by row, without augmentation: the site's conditional mean; of categories, their probabilities.
+
+    Masked steps of series are encoded too: what comes of them means nothing.
 
     Args:
         guide: A trained guide; one of several views gets x for each of them.
         data: A tensor (N, ...) or a :class:`pyro_ldm.datasets.Data`.
         site: Name of the site; by default the first that is scored by its pushforward.
-        batch_size: Rows encoded at once.
+        batch_size: Rows encoded at once; by default 4096, or fewer where they are large, such as videos.
 
     Shape:
-        (N, ...) to (N, D), or (N, K) probabilities of categories, on the CPU.
+        (N, ...) to (N, D), of series (N, T, D), or (N, K) probabilities of categories, on the CPU.
 
     Raises:
         ValueError: If the guide has no such site.
     """
     x = tensors_of(data)[0]
+    batch_size = batch_size or max(1, min(4096, AT_ONCE // max(1, x[:1].numel())))
     modes = {module: module.training for module in guide.modules()} if isinstance(guide, nn.Module) else {}
     device = next((p.device for p in guide.parameters()), x.device) if isinstance(guide, nn.Module) else x.device
     for module in modes:

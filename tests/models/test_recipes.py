@@ -11,12 +11,16 @@ MODELS = Path(__file__).parents[2] / "models"
 SHORT = {
     "ica": {},
     "byol": {"epochs": 1},
+    "cpc": {"epochs": 1, "num": 200},
+    "jepa": {"epochs": 1, "num": 200},
+    "kalman_dots": {"epochs": 1, "num": 200},
     "knn_plane": {"epochs": 1},
     "simclr": {"epochs": 1},
     "simsiam": {"epochs": 1},
     "sphere_logdet": {"epochs": 1},
     "vicreg": {"epochs": 1},
     "two_views": {"epochs": 2},
+    "identifiability": {"num": 1000, "epochs": 1},
     "categorical": {"epochs": 2, "attempts": 1},
     "demo": {"num": 3000, "num_components": 16, "epochs": 2},
 }

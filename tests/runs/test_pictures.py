@@ -35,6 +35,17 @@ def test_latent_space(dim, labels):
         assert len(points) == 50 and numpy.allclose(points.std(0, ddof=1), spread[:2])
 
 
+def test_paths_are_drawn_over_the_latents_along_the_same_axes():
+    z = torch.randn(40, 6, 2) * torch.tensor([3.0, 1.0])
+    left, _ = latent_space(z.flatten(0, 1), paths={"series 0": z[0], "series 1": z[1]}).axes
+    (first, _, second, _) = left.lines
+    assert [line.get_label() for line in (first, second)] == ["series 0", "series 1"]
+    points = left.collections[0].get_offsets()
+    for line in (first, second):
+        assert all(numpy.abs(points - point).sum(1).min() < 1e-9 for point in line.get_xydata())
+    assert "steps" in left.get_title()
+
+
 def test_latent_space_of_equal_rows():
     latent_space(torch.ones(10, 3)).savefig("/dev/null", format="png")
 

@@ -21,6 +21,11 @@ def test_a_negative_value_is_as_good_as_its_reference():
     assert verdict(-3.0, "KL - I", (-3.1, -2.9)).startswith("matched: KL - I")
 
 
+def test_shared_information_below_the_prior_s_own_is_no_exploit():
+    sentence = verdict(-5.0, "KL - I", (-3.1, -2.9))
+    assert sentence.startswith("lower than the prior's own: KL - I -5.00") and "exploited" not in sentence
+
+
 @pytest.mark.parametrize(
     ("divergence", "words"), [("cross-entropy", "entropy is not known"), ("score", "no entropy"), ("KL", "not known")]
 )
