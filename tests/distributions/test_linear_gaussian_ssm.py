@@ -11,6 +11,8 @@ from torch.distributions import MultivariateNormal
 
 import pyro_ldm as ldm
 from pyro_ldm.distributions import LinearGaussianSSM
+from pyro_ldm.distributions.state_space import filter as filter_module
+from pyro_ldm.distributions.state_space import recurrence
 from pyro_ldm.distributions.state_space.scan import associative_scan
 
 # (T, S, L, does it change per step, is it a series' own)
@@ -88,6 +90,14 @@ def condition(mean, cov, wanted, known, value):
     return mean[wanted] + gain @ (value - mean[known]), cov[wanted][:, wanted] - gain @ cov[known][:, wanted]
 
 
+@pytest.fixture(params=[True, False], ids=["loop", "scan"])
+def path(request, monkeypatch):
+    """Both ways over time, whatever the sizes."""
+    for module in (filter_module, recurrence):
+        monkeypatch.setattr(module, "step_by_step", lambda *_: request.param)
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("case", CASES)
 class TestDense:
     def test_log_prob_and_its_gradient(self, case):
@@ -229,6 +239,15 @@ def test_gradients_everywhere():
     values = [z, *(value.requires_grad_() for value in leaves.values())]
     for method in ("log_prob", "filter", "smooth", "predictive"):
         assert gradcheck(of(method), values), method
+
+
+def test_covariances_are_computed_once_for_all_series():
+    push = torch.randn(5, 6, 2)  # the means of the noise are a series' own, its scale is not
+    process = dist.Normal(push, 0.3).to_event(1)
+    noise = dist.Normal(torch.zeros(2), 0.1).to_event(1)
+    ssm = LinearGaussianSSM(noise, 0.9 * torch.eye(2), process, torch.eye(2), noise)
+    states = ssm.smooth(torch.randn(5, 6, 2))
+    assert states.scale_tril.shape == (5, 6, 2, 2) and states.scale_tril.stride(0) == 0
 
 
 def test_a_scan_equals_a_loop():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.distributions.state_space.recurrence import linear_recurrence
-from pyro_ldm.distributions.state_space.scan import Elements, associative_scan
+from pyro_ldm.distributions.state_space.scan import Elements, associative_scan, step_by_step
 from pyro_ldm.distributions.state_space.small import inverse, inverse_and_log_det, rows, symmetric, transpose
 
 
@@ -60,6 +60,8 @@ class Gains(NamedTuple):
 def covariances(model: Model, num_steps: int) -> Gains:
     """Covariances and gains of all steps, in float64, by the parallel scan of Särkkä and García-Fernández.
 
+    Or by a loop over steps, where that is faster.
+
     References:
         Särkkä and García-Fernández (2021), Temporal parallelization of Bayesian smoothers, eqs. 10-15.
         https://arxiv.org/abs/1905.13002
@@ -74,6 +76,9 @@ def covariances(model: Model, num_steps: int) -> Gains:
             model.initial_noise,
         )
     )
+    batch = torch.broadcast_shapes(*(t.shape[1:-2] for t in (a, q, c, r)), initial.shape[:-2])
+    if step_by_step(torch.Size((num_steps, *batch, *a.shape[-2:])), a.device):
+        return _loop(a, q, c, r, initial.expand(*batch, *a.shape[-2:]), num_steps)
     first = symmetric(transpose(a[:1]) @ initial.unsqueeze(0) @ a[:1]) + q[:1]
     elements = _elements(a, q, c, r, first, num_steps)
     filtered = associative_scan(_combine, elements)[1]
@@ -81,6 +86,17 @@ def covariances(model: Model, num_steps: int) -> Gains:
     predicted = torch.cat([first.expand_as(filtered[:1]), later + (q[1:] if len(q) > 1 else q)])
     gain, precision, log_det, filtered = _update(predicted, c, r)
     return Gains(predicted, filtered, gain, precision, log_det)
+
+
+def _loop(a: Tensor, q: Tensor, c: Tensor, r: Tensor, covariance: Tensor, num_steps: int) -> Gains:
+    """The same, one step after the other."""
+    steps = []
+    for t in range(num_steps):
+        a_t, q_t, c_t, r_t = (m[t] if len(m) > 1 else m[0] for m in (a, q, c, r))
+        predicted = symmetric(transpose(a_t) @ covariance @ a_t) + q_t
+        gain, precision, log_det, covariance = _update(predicted, c_t, r_t)
+        steps.append((predicted, covariance, gain, precision, log_det))
+    return Gains(*(torch.stack(parts) for parts in zip(*steps, strict=True)))
 
 
 def precise(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_ldm.distributions.state_space.scan import Elements, associative_scan
+from pyro_ldm.distributions.state_space.scan import Elements, associative_scan, step_by_step
 from pyro_ldm.distributions.state_space.small import rows, symmetric, transpose
 
 
@@ -47,6 +47,11 @@ def quadratic_recurrence(matrix: Tensor, inputs: Tensor, initial: Tensor) -> Ten
         >>> quadratic_recurrence(torch.full((2, 1, 1), 0.5), torch.ones(2, 1, 1), torch.zeros(1, 1)).flatten()
         tensor([1.0000, 1.2500])
     """
+    if step_by_step(torch.Size((len(inputs), *torch.broadcast_shapes(matrix.shape[1:], initial.shape))), matrix.device):
+        states = [initial]
+        for f, d in zip(matrix.expand(len(inputs), *matrix.shape[1:]), inputs, strict=True):
+            states.append(symmetric(transpose(f) @ states[-1] @ f) + d)
+        return torch.stack(torch.broadcast_tensors(*states[1:]))
     first = transpose(matrix[0]) @ initial @ matrix[0] + inputs[0]
     shape = (len(inputs) - 1, *first.shape)
     elements = (matrix.expand(len(inputs), *first.shape), torch.cat([first.unsqueeze(0), inputs[1:].expand(shape)]))
@@ -64,6 +69,11 @@ def _combine_linear(left: Elements, right: Elements) -> Elements:
 
 
 def _scan(matrix: Tensor, inputs: Tensor, initial: Tensor) -> Tensor:
+    if step_by_step(matrix.shape, matrix.device):
+        states = [initial.expand(inputs.shape[1:])]
+        for f, u in zip(matrix, inputs, strict=True):
+            states.append(u + rows(states[-1].unsqueeze(0), f.unsqueeze(0))[0])
+        return torch.stack(states[1:])
     first = inputs[:1] + rows(initial.unsqueeze(0), matrix[:1])
     elements = (matrix, torch.cat([first, inputs[1:]]))
     if matrix.shape[:-2].numel() == len(matrix):  # one for all series: rows of one product each

@@ -43,6 +43,15 @@ def associative_scan(combine: Callable[[Elements, Elements], Elements], elements
     return tuple(_interleave(e[:1], v, o) for e, v, o in zip(elements, even, odd, strict=True))
 
 
+def step_by_step(shape: torch.Size, device: torch.device) -> bool:
+    """Whether a loop over steps is faster than a scan, for matrices (T, *batch, S, S): by measurement, on a CPU.
+
+    A scan does about three times the work in 2 log2(T) calls in place of T. For few steps calls hardly differ; where
+    many series have matrices of their own, the work decides.
+    """
+    return device.type == "cpu" and (shape[0] <= 8 or shape[1:].numel() >= 1024)
+
+
 def _interleave(first: Tensor, even: Tensor, odd: Tensor) -> Tensor:
     out = odd.new_empty((1 + len(even) + len(odd), *odd.shape[1:]))
     out[:1], out[2::2], out[1::2] = first, even, odd
