@@ -155,6 +155,20 @@ def check(given: dict[str, Tensor], peers: dict[str, Callable]) -> float:
     return worst
 
 
+def kept(steps: int) -> float:
+    """Bytes per step that the value of 32 series keeps for its gradient."""
+    given, total = parameters((32, steps, 2, 2), own=False), 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal total
+        total += tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        ours(given)
+    return total / steps
+
+
 def alternate(steps: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
     """Seconds of each, all in turn; the slow ones as often as the fast."""
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -202,9 +216,9 @@ def main() -> None:
             f"| {ratio['dynamax']:.2f} |",
             flush=True,
         )
-    print(
-        f"\nLargest relative difference of a value or gradient, T = 100, float32: {worst:.1e}; bar of x dynamax: {BAR}"
-    )
+    memory = ", ".join(f"{kept(steps):.0f} at T = {steps}" for steps in (100, 1000, 10_000))
+    print(f"\nKept for the gradient, 32 series, S = L = 2: bytes per step {memory} (z itself: {32 * 2 * 4}).")
+    print(f"Largest relative difference of a value or gradient, T = 100, float32: {worst:.1e}; bar of x dynamax: {BAR}")
 
 
 if __name__ == "__main__":
