@@ -29,8 +29,7 @@ class FrameNoise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales (N, T, 1) of frames (N, T, ...)."""
-        variance = x.flatten(2).var(-1, keepdim=True)
-        return (self.log_slope.exp().square() * variance + self.log_floor.exp().square()).sqrt()
+        return ((2 * self.log_slope).exp() * x.flatten(2).var(-1, keepdim=True) + (2 * self.log_floor).exp()).sqrt()
 
 
 def learn(num: int = 4000, epochs: int = 10, seed: int = 0) -> tuple[ldm.Fit, ldm.priors.Kalman, nn.Module]:
@@ -45,9 +44,8 @@ def learn(num: int = 4000, epochs: int = 10, seed: int = 0) -> tuple[ldm.Fit, ld
 
     encoder.requires_grad_(False)
     scale = float(prior.observation_noise.detach().mean())
-    adaptive = ldm.priors.Kalman(
-        2, observation_noise=FrameNoise(scale), transition_matrix=nn.Parameter(prior.transition_matrix.detach())
-    )
+    turn = nn.Parameter(prior.transition_matrix.detach())
+    adaptive = ldm.priors.Kalman(2, transition_matrix=turn, observation_noise=FrameNoise(scale))
     ldm.fit(adaptive, guide, videos, epochs=max(1, epochs // 3), **settings)
     return fit, adaptive, encoder.eval()
 
@@ -59,15 +57,14 @@ def main(num: int = 4000, epochs: int = 10, seed: int = 0) -> dict[str, float]:
     untrained = ldm.encoders.PerStep(ldm.encoders.MLP(100, 2, hidden=(100, 100))).eval()
     with torch.no_grad():
         ssm, z = prior.distribution(test.x), encoder(test.x)
-        states, smoothed = ssm.filter(z), ssm.smooth(z)
-        fresh_states = prior.distribution(fresh.x).filter(encoder(fresh.x))
-        features = {"filter": states.mean, "smoother": smoothed.mean, "encoder": z}
+        states, others = ssm.filter(z), prior.distribution(fresh.x).filter(encoder(fresh.x))
+        features = {"filter": states.mean, "smoother": ssm.smooth(z).mean, "encoder": z}
         features |= {"untrained encoder": untrained(test.x), "pixels": test.x.flatten(2)}
 
     result = {f"R2, {name}": ldm.diagnostics.affine_r2(f, test.truth) for name, f in features.items()}
-    position = ldm.diagnostics.AffineMap.fit(fresh_states.mean, fresh.truth)
-    loc, scale = position.loc(states.mean), position.scale(states.covariance_matrix)
-    result["coverage of 95 % bands"] = float(ldm.diagnostics.coverage(loc, scale, test.truth, levels=(0.95,)).share[0])
+    position = ldm.diagnostics.AffineMap.fit(others.mean, fresh.truth)
+    bands = position.loc(states.mean), position.scale(states.covariance_matrix)
+    result["coverage of 95 % bands"] = float(ldm.diagnostics.coverage(*bands, test.truth, levels=(0.95,)).share[0])
     print("{4} {2:.1f} = -({0:.1f} alignment + {1:.1f} uniformity), nats per video".format(*fit.terms))
     for name, value in result.items():
         print(f"{name:24} {value:.3f}")

@@ -8,6 +8,8 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from pyro_ldm.distributions.autoregressive import filled
+
 
 def stop_gradient(prior: Callable, *, sites: Collection[str]) -> Callable:
     r"""The prior, with the value of these sites detached where they are scored: BYOL, SimSiam, JEPA.
@@ -133,4 +135,5 @@ def _sequence_log_prob(fn: TorchDistribution, value: Tensor) -> Tensor:
         return scale_and_mask(_sequence_log_prob(fn.base_dist, value), mask=fn._mask)
     if isinstance(fn, ExpandedDistribution):
         return _sequence_log_prob(fn.base_dist, value)
-    return fn.predictive(value).log_prob(value.detach()).sum(-1)
+    step = fn.predictive(value)
+    return step.log_prob(filled(step, value.detach())).sum(-1)

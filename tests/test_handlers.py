@@ -130,6 +130,32 @@ class TestSequences:
         torch.testing.assert_close(loss, written)
         torch.testing.assert_close(torch.autograd.grad(loss, [z, a]), torch.autograd.grad(written, [z, a]))
 
+    @pytest.mark.parametrize("kind", ["state space", "adaptive", "autoregressive"])
+    def test_missing_steps_reach_neither_value_nor_gradient(self, kind):
+        there = torch.tensor([True, True, False, True])
+        turn = 0.5 * torch.eye(2).requires_grad_()
+
+        def make():
+            noise = dist.Normal(torch.zeros(2), 0.3).to_event(1)
+            if kind == "autoregressive":
+                about = lambda loc: dist.Normal(loc, 0.3).to_event(1)  # noqa: E731
+                return ldm.distributions.Autoregressive(lambda past: past @ turn, about, 4, 2, mask=there)
+            ssm = ldm.distributions.LinearGaussianSSM(noise, turn, noise, torch.eye(2), noise, mask=there)
+            adapt = lambda errors: 1 + errors.square().sum(-1, keepdim=True)  # noqa: E731
+            return ssm if kind == "state space" else ldm.distributions.AdaptiveSSM(ssm, adapt)
+
+        def prior(z):
+            with pyro.plate("batch", len(z)):
+                pyro.sample("z", make())
+
+        def score(z):
+            stopped = pyro.condition(ldm.stop_gradient(prior, sites=["z"]), {"z": z})
+            value = pyro.poutine.trace(stopped).get_trace(z).log_prob_sum()
+            return value, *torch.autograd.grad(value, turn)
+
+        z = torch.randn(3, 4, 2)
+        torch.testing.assert_close(score(z.masked_fill(~there[:, None], torch.nan)), score(z))
+
     def test_without_predictive_is_refused(self):
         def prior(z):
             with pyro.plate("batch", len(z)):

@@ -32,7 +32,7 @@ class AdaptiveSSM(TorchDistribution):
         Batch and event shape of ``ssm``. ``log_prob`` (..., T, L) to (...), nats.
 
     Raises:
-        ValueError: While running, if ``adapt`` is not causal or gives another shape.
+        ValueError: While running, if ``adapt`` is not causal, gives another shape, or a factor that is not positive.
 
     References:
         Liptser and Shiryaev (1978), Statistics of random processes II, chapter 13 (conditionally Gaussian series).
@@ -80,6 +80,11 @@ class AdaptiveSSM(TorchDistribution):
             raise ValueError(
                 f"adapt maps errors (M, T, L) to factors (M, T, 1) or (M, T, {states}), got shape {tuple(flat.shape)}"
             )
+        if self._validate_args and not (flat > 0).all():
+            raise ValueError(
+                f"adapt gives a factor of {float(flat.min()):.4g}, and factors on a scale are positive: end it with "
+                "exp or softplus"
+            )
         factor = flat.reshape(*before.shape[:-1], flat.shape[-1])
         return LinearGaussianSSM(
             self.ssm.initial_dist,
@@ -87,6 +92,7 @@ class AdaptiveSSM(TorchDistribution):
             _scaled(self.ssm.transition_dist, factor),
             self.ssm.observation_matrix,
             self.ssm.observation_dist,
+            duration=self.event_shape[0],
             mask=self.ssm.observed,
             validate_args=False,
         )

@@ -5,7 +5,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from pyro.distributions import MultivariateNormal, Normal, TorchDistribution, constraints
+from pyro.distributions import MaskedDistribution, MultivariateNormal, Normal, TorchDistribution, constraints
 from torch import Tensor, nn
 
 from pyro_ldm.distributions.causality import check_causal, run_aside
@@ -43,7 +43,7 @@ class Autoregressive(TorchDistribution):
 
     Raises:
         ValueError: If a size does not fit. While running, if the predictor is not causal, or the noise's shape is
-            another; when validating, if a step that is there is NaN or Inf.
+            another; when validating, if a step that is there is NaN or infinite: which, counted from 0.
 
     Example:
         >>> walk = Autoregressive(lambda past: past, lambda loc: dist.Normal(loc, 0.1).to_event(1), 50, 2)
@@ -133,9 +133,7 @@ class Autoregressive(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of series (..., T, D), nats, in one pass."""
         step = self.predictive(value)
-        if self.observed is not None:  # what is masked may be missing, but not upset the noise
-            value = torch.where(self.observed.unsqueeze(-1) | torch.isfinite(value), value, 0.0)
-        log_prob = step.log_prob(value).sum(-1)
+        log_prob = step.log_prob(filled(step, _float32(value))).sum(-1)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
     def rsample(self, sample_shape=torch.Size()) -> Tensor:  # noqa: B008
@@ -162,6 +160,10 @@ class Autoregressive(TorchDistribution):
         Shape:
             (num_samples, ..., steps, D).
         """
+        if context.shape[-1] != self.event_shape[1]:
+            raise ValueError(
+                f"context must have shape (..., T0, D = {self.event_shape[1]}), got {tuple(context.shape)}"
+            )
         length = context.shape[-2] + steps
         inputs = self.inputs if inputs is None else inputs
         if inputs is not None and inputs.shape[-2] < length:
@@ -178,7 +180,8 @@ class Autoregressive(TorchDistribution):
     def _conditionals(self, past: Tensor, inputs: Tensor | None, run: Callable | None = None) -> TorchDistribution:
         """Of steps 1 .. t + 1, given t steps (..., t, D)."""
         length = past.shape[-2] + 1
-        past, start = self._present(past), self.start.to(past.dtype).unsqueeze(-2)
+        past = _float32(self._present(past))
+        start = self.start.to(past.dtype).unsqueeze(-2)
         leads = [part.shape[:-2] for part in (start, past, inputs) if part is not None]
         lead = torch.Size(torch.broadcast_shapes(*leads))
         x = torch.cat([part.expand(*lead, *part.shape[-2:]) for part in (start, past)], -2)
@@ -188,7 +191,7 @@ class Autoregressive(TorchDistribution):
             check_causal(self.predictor, x)
             run = self.predictor
         h = run(x.reshape(lead.numel(), *x.shape[-2:]))
-        fn = self.noise(h.reshape(*lead, *h.shape[1:]))
+        fn = self.noise(_float32(h).reshape(*lead, *h.shape[1:]))
         if fn.event_shape != self.event_shape[1:] or fn.batch_shape[-1:] != (length,):
             raise ValueError(
                 f"the noise has batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)}, and is to "
@@ -231,11 +234,30 @@ class Autoregressive(TorchDistribution):
         finite = torch.isfinite(self._present(series)).all(-1)
         if not finite.all():
             *lead, step = (~finite).nonzero()[0].tolist()
-            which = f"series {lead[-1]}" if lead else "the series"
+            which = f" of series {', '.join(map(str, lead))}" if lead else ""
             raise ValueError(
-                f"{which} is NaN or Inf at step {step + 1}, {int((~finite).sum())} steps are in all: look at the data "
-                "and the encoder, and give steps that are missing in mask="
+                f"z is NaN or infinite at step {step}{which}, and in {int((~finite).sum())} steps in all: give steps "
+                "that are missing in mask=, else look at the data and the encoder"
             )
+
+
+def filled(fn: TorchDistribution, value: Tensor) -> Tensor:
+    """A value to score steps at, of which those that ``fn`` masks may be NaN: drawn anew, as they score 0 anywhere.
+
+    Args:
+        fn: Of steps, batch shape (..., T) and event shape (D,).
+        value: Steps (..., T, D).
+    """
+    missing = ~torch.isfinite(value)
+    if not isinstance(fn, MaskedDistribution) or not missing.any():
+        return value
+    with torch.random.fork_rng(devices=[value.device] if value.is_cuda else []), torch.no_grad():
+        return torch.where(missing & ~torch.as_tensor(fn._mask).unsqueeze(-1), fn.sample(), value)
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    """In float32 or better: half precision, as autocast leaves it, is too little for a density."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _zeros(latent_dim: int, predictor: Callable, inputs: Tensor | None) -> Tensor:

@@ -19,8 +19,18 @@ from pyro_ldm.distributions.state_space import (
     quadratic_recurrence,
     smooth,
 )
-from pyro_ldm.distributions.state_space.layout import coordinates, gaussian, moments, pad, time_major, unexpanded
-from pyro_ldm.distributions.state_space.small import rows, symmetric, transpose
+from pyro_ldm.distributions.state_space.filter import precise
+from pyro_ldm.distributions.state_space.layout import (
+    check_gaussian,
+    coordinates,
+    gaussian,
+    moments,
+    pad,
+    time_major,
+    unexpanded,
+    without_autocast,
+)
+from pyro_ldm.distributions.state_space.small import rows, transpose
 
 STEPWISE = ("transition_matrix", "transition_dist", "observation_matrix", "observation_dist")
 
@@ -37,8 +47,7 @@ class LinearGaussianSSM(TorchDistribution):
 
     All of it is parallel over steps, about 2 log2(T) operations one after the other, and differentiable.
     Covariances are computed in float64, and once for all series where none of what they depend on is a series' own.
-    ``log_prob`` has a derivative of its own (Fisher's identity), which needs no graph of the filter; it can be taken
-    once.
+    ``log_prob`` has a derivative of its own (Fisher's identity), which needs no graph of the filter.
 
     Args:
         initial_dist: Gaussian of h_0, event shape (S,): ``Normal(...).to_event(1)`` or ``MultivariateNormal``.
@@ -48,13 +57,16 @@ class LinearGaussianSSM(TorchDistribution):
         observation_dist: Gaussian of the observation noise v, event shape (L,).
         duration: T, where no argument says it.
         mask: What of z is there, boolean: steps (..., T), or coordinates (..., T, L); where it is False, z is not read
-            and may be NaN. ``~z.isnan()`` takes NaN for missing.
+            and may be NaN. ``~z.isnan()`` takes NaN for missing. It may have a batch dim of 1, which tells
+            coordinates (1, T, L) from the steps of T series.
 
     Shape:
         Batch shape that of the series, event shape (T, L). ``log_prob`` (..., T, L) to (...), nats.
 
     Raises:
-        ValueError: If shapes do not agree, T is not known, or z is not finite where it is there: which series and step.
+        TypeError: If an argument's distribution is not Gaussian.
+        ValueError: If shapes do not agree, T is not known, the transition matrix is not finite, or z is not finite
+            where it is there: which series and step, both counted from 0.
 
     References:
         Särkkä and García-Fernández (2021), Temporal parallelization of Bayesian smoothers,
@@ -99,7 +111,10 @@ class LinearGaussianSSM(TorchDistribution):
                 raise ValueError(
                     f"{name} has (event) shape {got} where {shape} is wanted, for states of {states} and observations "
                     f"of {observed} dims, as observation_matrix (states, observations) says"
+                    + ("; declare univariate noise by .to_event(1)" if got == () else "")
                 )
+            if not isinstance(thing, Tensor):
+                check_gaussian(name, thing)
         self.initial_dist = initial_dist
         self.transition_matrix, self.transition_dist = transition_matrix, transition_dist
         self.observation_matrix, self.observation_dist = observation_matrix, observation_dist
@@ -111,22 +126,30 @@ class LinearGaussianSSM(TorchDistribution):
             lengths |= {"mask": per_step}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"the number of steps must be the same everywhere, got {lengths}")
-        num_steps = next(iter(lengths.values()), None) or (1 if any(shapes.values()) else None)
+        num_steps = next(iter(lengths.values()), 1 if any(shapes.values()) else None)
         if num_steps is None:
             raise ValueError("nothing says how many steps there are: pass duration=T")
+        if num_steps < 1:
+            raise ValueError(f"a series has at least one step, got {num_steps}")
         self.observed = mask
         batch = [initial_dist.batch_shape, *(shape[:-1] for shape in shapes.values())]
         batch += [] if mask is None else [mask.shape[:-2]]
         super().__init__(torch.broadcast_shapes(*batch), torch.Size((num_steps, observed)), validate_args=validate_args)
         if self._validate_args:
-            self._warn_if_unstable()
+            self._check_transition()
 
     def _steps_shape(self, name: str) -> torch.Size:
         """Batch shape of an argument, the last dim time."""
         thing = getattr(self, name)
         return thing.shape[:-2] if isinstance(thing, Tensor) else thing.batch_shape
 
-    def _warn_if_unstable(self) -> None:
+    def _check_transition(self) -> None:
+        """Refuse what is not finite, of which some LAPACKs end the process; warn of what is unstable."""
+        if not torch.isfinite(self.transition_matrix.detach()).all():
+            raise ValueError(
+                "transition_matrix is NaN or infinite: if it is learned, training has diverged; lower the learning "
+                "rate, or clip gradients"
+            )
         if self.transition_matrix.shape[-3:-2] not in ((), (1,)):
             return  # another matrix at each step: their radii say nothing of the product
         radius = float(torch.linalg.eigvals(self.transition_matrix.detach()).abs().max())
@@ -168,8 +191,9 @@ class LinearGaussianSSM(TorchDistribution):
         """The model, and a value less the observations' mean, zero where it is missing."""
         if value.shape[-2:] != self.event_shape:
             raise ValueError(
-                f"z has shape {tuple(value.shape)} where (..., {', '.join(map(str, self.event_shape))}) is"
+                f"z has shape {tuple(value.shape)} where (..., {', '.join(map(str, self.event_shape))}) is wanted"
             )
+        value = value.to(torch.promote_types(value.dtype, torch.float32))  # half precision, as autocast leaves it
         lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
         model, offset = self._model(len(lead))
         y = value.expand(*lead, *self.event_shape).movedim(-2, 0)
@@ -186,9 +210,9 @@ class LinearGaussianSSM(TorchDistribution):
         bad = (~torch.isfinite(y)).any(-1)
         if bad.any():
             step, *series = bad.nonzero()[0].tolist()
-            which = series[0] if len(series) == 1 else tuple(series)
+            which = f" of series {', '.join(map(str, series))}" if series else ""
             raise ValueError(
-                f"z is NaN or infinite at step {step} of series {which}, and in {int(bad.sum())} steps in all: "
+                f"z is NaN or infinite at step {step}{which}, and in {int(bad.sum())} steps in all: "
                 "pass mask=~z.isnan() if that means missing, else look at the encoder"
             )
 
@@ -200,6 +224,7 @@ class LinearGaussianSSM(TorchDistribution):
     def _smoothed(self, value: Tensor) -> Smoothed:
         return smooth(*self._filtered(value))
 
+    @without_autocast
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of each series, of what is there of it; (..., T, L) to (...), nats."""
         model, y = self._read(value)
@@ -209,16 +234,19 @@ class LinearGaussianSSM(TorchDistribution):
         missing = (~self.observed).expand(*self.observed.shape[:-2], *self.event_shape).sum((-1, -2))
         return score + 0.5 * math.log(2 * math.pi) * missing.to(score.dtype)
 
+    @without_autocast
     def filter(self, value: Tensor) -> MultivariateNormal:
         """The state given the observations up to its step: (..., T, L) to a Gaussian of shape (..., T), (S,)."""
         _, gains, loc, _ = self._filtered(value)
         return gaussian(loc, gains.filtered)
 
+    @without_autocast
     def smooth(self, value: Tensor) -> MultivariateNormal:
         """The state given all observations: (..., T, L) to a Gaussian of shape (..., T), (S,)."""
         smoothed = self._smoothed(value)
         return gaussian(smoothed.loc[1:], smoothed.covariance[1:])
 
+    @without_autocast
     def predictive(self, context: Tensor) -> TorchDistribution:
         """Each observation given those before it: (..., T, L) to a Gaussian of shape (..., T), (L,).
 
@@ -230,17 +258,18 @@ class LinearGaussianSSM(TorchDistribution):
             return predictive
         return predictive.mask(self.observed.all(-1).expand(predictive.batch_shape))
 
+    @without_autocast
     def observe(self, states: MultivariateNormal) -> MultivariateNormal:
         """What is observed of Gaussian states (..., T), (S,): of smoothed ones, what is missing is imputed."""
-        loc, covariance = states.loc.movedim(-2, 0), states.covariance_matrix.movedim(-3, 0)
-        return self._observed(loc, covariance.double())
+        return self._observed(states.loc.movedim(-2, 0), states.covariance_matrix.movedim(-3, 0))
 
     def _observed(self, loc: Tensor, covariance: Tensor) -> MultivariateNormal:
         model, offset = self._model(loc.dim() - 2, masked=False)
-        c = model.observation
-        spread = transpose(c) @ covariance.to(c.dtype) @ c + model.observation_noise
-        return gaussian(rows(loc, c.to(loc.dtype)) + offset.to(loc.dtype), symmetric(spread))
+        c = precise(model.observation)
+        spread = transpose(c) @ precise(covariance) @ c + precise(model.observation_noise)
+        return gaussian(rows(loc, c.to(loc.dtype)) + offset.to(loc.dtype), spread)
 
+    @without_autocast
     def forecast(self, value: Tensor, steps: int, **arguments: Any) -> "LinearGaussianSSM":
         """The series to come, given one: again a state space, from the last filtered state on.
 
@@ -262,6 +291,7 @@ class LinearGaussianSSM(TorchDistribution):
         same = {name: getattr(self, name) for name in STEPWISE} | arguments
         return LinearGaussianSSM(last, **same, duration=steps, validate_args=False)
 
+    @without_autocast
     def posterior_sample(self, value: Tensor, sample_shape=()) -> Tensor:
         """Draws of the states given all observations: (..., T, L) to (*sample_shape, ..., T, S)."""
         lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
@@ -270,8 +300,8 @@ class LinearGaussianSSM(TorchDistribution):
         states, y = self._simulate(model, shape)
         simulated = (y + offset).movedim(0, -2)
         # The mean is affine in z: what is simulated, moved by the difference of the two means.
-        move = self._smoothed(value.expand(*shape, *self.event_shape)).loc - self._smoothed(simulated).loc
-        return (states + move)[1:].movedim(0, -2)
+        mean, error = self._smoothed(value).loc, states - self._smoothed(simulated).loc
+        return mean[1:].movedim(0, -2) + error[1:].movedim(0, -2)
 
     def _simulate(self, model: Model, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """States h_0 to h_T and observations, less their mean, of as many series as ``shape`` has."""
@@ -297,6 +327,7 @@ class LinearGaussianSSM(TorchDistribution):
         )
         return start + model.initial, process, observation
 
+    @without_autocast
     def rsample(self, sample_shape=()) -> Tensor:
         """Series (*sample_shape, *batch, T, L), reparameterised."""
         shape = torch.Size(sample_shape) + self.batch_shape
@@ -304,6 +335,7 @@ class LinearGaussianSSM(TorchDistribution):
         return (self._simulate(model, shape)[1] + offset).movedim(0, -2)
 
     @property
+    @without_autocast
     def mean(self) -> Tensor:
         """Of each step, before anything is observed: (..., T, L)."""
         model, offset = self._model(len(self.batch_shape), masked=False)
@@ -313,6 +345,7 @@ class LinearGaussianSSM(TorchDistribution):
         return (rows(states, model.observation) + offset).movedim(0, -2)
 
     @property
+    @without_autocast
     def covariance_matrix(self) -> Tensor:
         """Of each step's observation, before anything is observed: (..., T, L, L)."""
         model, _ = self._model(len(self.batch_shape), masked=False)

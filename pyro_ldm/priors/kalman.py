@@ -78,7 +78,8 @@ class Kalman(Series):
             # Rows of a random rotation: every state is seen, none more than another.
             rotation = torch.linalg.qr(torch.randn(max(states, latent_dim), max(states, latent_dim))).Q
             square = states == latent_dim
-            observation_matrix = torch.eye(states) if square else nn.Parameter(rotation[:states, :latent_dim])
+            rows = rotation[:states, :latent_dim].contiguous()  # as what is saved to a file is to be
+            observation_matrix = torch.eye(states) if square else nn.Parameter(rows)
         learned = nn.Parameter
         for name, value, shape, constraint in (
             (
@@ -106,10 +107,18 @@ class Kalman(Series):
         """
         x, steps, inputs, mask = self.parts(batch)
         drift = self._vector("drift", self.state_dim).unsqueeze(-2)
+        if self.inputs is not None and inputs is None:
+            raise ValueError("the prior takes inputs, and the batch has none: pass them beside x, zeros where none act")
         if inputs is not None:
             if self.inputs is None:
                 raise ValueError("the batch has inputs, and the prior takes none: pass inputs=, a module, to it")
-            drift = drift + self.inputs(inputs)
+            push = self.inputs(inputs)
+            if push.shape[-2:] != (steps, self.state_dim):
+                raise ValueError(
+                    f"the module of inputs gives shape {tuple(push.shape)} for inputs {tuple(inputs.shape)}, where "
+                    f"(N, {steps}, {self.state_dim}) is wanted: a push of the state at each step of each series"
+                )
+            drift = drift + push
         initial = self._vector("initial_scale", self.state_dim)
         process = self._noise("transition_noise", self.state_dim, x)
         observation = self._noise("observation_noise", self.latent_dim, x)
@@ -133,12 +142,15 @@ class Kalman(Series):
         """A noise's scale, (..., T or 1, size)."""
         if name in self.shapes:
             return self._vector(name, size).unsqueeze(-2)
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is a module of x, which {x!r} has not: call the prior with x (N, T, ...)")
         value = getattr(self, name)(x)
         if value.shape[:-1] != x.shape[:2] or value.shape[-1] not in (1, size):
             raise ValueError(
                 f"the module of {name} gives shape {tuple(value.shape)} for x of shape {tuple(x.shape)}, where "
                 f"{(*x.shape[:2], size)} is wanted: a scale for each step of each series"
             )
+        value = value.to(torch.promote_types(value.dtype, torch.float32))  # under autocast a module gives half of it
         return value.expand(*value.shape[:-1], size)
 
 

@@ -59,6 +59,8 @@ def test_the_noise_depends_on_the_past_alone():
         AdaptiveSSM(walk(), lambda e: 1 + e.norm(dim=-1, keepdim=True).flip(-2)).log_prob(z)
     with pytest.raises(ValueError, match=r"factors \(M, T, 1\)"):
         AdaptiveSSM(walk(), lambda e: torch.cat([e, e], -1).square() + 1).log_prob(z)
+    with pytest.raises(ValueError, match="a factor of 0, and factors on a scale are positive"):
+        AdaptiveSSM(walk(), lambda e: e.norm(dim=-1, keepdim=True)).log_prob(z)
 
 
 def test_gradients_pass_through_the_noise():
@@ -73,6 +75,16 @@ def test_missing_steps_are_no_surprise():
     ssm = AdaptiveSSM(walk(mask=there), adapt)
     assert torch.isfinite(ssm.log_prob(z)).all()
     torch.testing.assert_close(ssm.predictive(z.nan_to_num()).log_prob(z.nan_to_num()).sum(-1), ssm.log_prob(z))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_missing_coordinates_are_no_surprise(steps):
+    there = torch.rand(3, steps, 2) < 0.6
+    z = torch.randn(3, steps, 2)
+    missing = AdaptiveSSM(walk(duration=steps, mask=there), adapt).given(z.masked_fill(~there, torch.nan))
+    factors = adapt(torch.where(there, z - walk(duration=steps, mask=there).predictive(z).mean, 0.0))
+    factors = torch.cat([torch.ones(3, 1, 1), factors[:, :-1]], 1)
+    torch.testing.assert_close(missing.transition_dist.variance, (0.3 * factors).square().expand(3, steps, 2))
 
 
 def test_samples_pass_their_own_density():

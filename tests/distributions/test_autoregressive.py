@@ -151,14 +151,23 @@ class TestMask:
         assert bool(torch.isfinite(missing.grad).all()) and torch.equal(missing.grad[:, ~mask], torch.zeros(3, 2, 2))
         assert masked.rollout(missing, 2, 4).isfinite().all()
 
+    @pytest.mark.parametrize("name", NOISES)
+    def test_missing_values_need_not_be_on_the_support(self, name):
+        mask = torch.tensor([True, True, False, True, False, True])
+        d = series(name, mask=mask)
+        z, state = d.sample((3,)), torch.get_rng_state()
+        missing = torch.where(mask.unsqueeze(-1), z, torch.nan)
+        torch.testing.assert_close(d.log_prob(missing), d.log_prob(z))
+        assert torch.equal(torch.get_rng_state(), state)
+
 
 def test_a_missing_value_is_named():
     d, z = series("Gaussian"), torch.randn(3, 6, 2)
     z[1, 4, 0] = torch.nan
     z[2] = torch.inf
-    with pytest.raises(ValueError, match=r"series 1 is NaN or Inf at step 5, 7 steps are in all"):
+    with pytest.raises(ValueError, match=r"infinite at step 4 of series 1, and in 7 steps in all"):
         d.log_prob(z)
-    with pytest.raises(ValueError, match="the series is NaN or Inf at step 5"):
+    with pytest.raises(ValueError, match="infinite at step 4, and in 1"):
         d.log_prob(z[1])
 
 
@@ -187,6 +196,17 @@ def test_float32_agrees_with_float64():
     single = Autoregressive(d.predictor.float(), d.noise, 6, 2)
     assert single.sample((5,)).dtype == torch.float32
     torch.testing.assert_close(single.log_prob(z.float()).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_of_autocast_is_not_the_density_s():
+    d = Autoregressive(Recurrent(2, 2, hidden=8).float(), gaussian, 6, 2)
+    z = d.sample((5,))
+    expected = d.log_prob(z.bfloat16().float())
+    torch.testing.assert_close(d.log_prob(z.bfloat16()), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        score, ahead = d.log_prob(z.bfloat16()), d.rollout(z.bfloat16(), 2)
+    assert score.dtype == ahead.dtype == torch.float32
+    torch.testing.assert_close(score, expected, rtol=0.02, atol=0)
 
 
 def test_unreparameterised_noise_has_no_rsample():
@@ -232,5 +252,7 @@ def test_misfits_say_what_to_do(arguments, options, message):
 def test_noise_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"declare univariate noise by .to_event\(1\)"):
         Autoregressive(nn.Identity(), lambda loc: dist.Normal(loc, 1.0), 6, 2).sample()
+    with pytest.raises(ValueError, match=r"context must have shape \(\.\.\., T0, D = 2\), got \(5, 6, 3\)"):
+        Autoregressive(nn.Identity(), gaussian, 6, 2).rollout(torch.zeros(5, 6, 3), 1)
     with pytest.raises(ValueError, match=r"series must have shape \(..., T = 6, D = 2\), got \(5, 2\)"):
         Autoregressive(nn.Identity(), gaussian, 6, 2).log_prob(torch.zeros(5, 2))

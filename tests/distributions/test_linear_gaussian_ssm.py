@@ -6,7 +6,7 @@ import pyro
 import pytest
 import torch
 from pyro import distributions as dist
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import MultivariateNormal
 
 import pyro_ldm as ldm
@@ -22,6 +22,7 @@ CASES = [
     (5, 2, 3, True, True),
     (1, 2, 2, False, False),
     (9, 1, 1, False, True),
+    (2, 2, 2, False, False),  # as many steps as coordinates
 ]
 NUM = 3
 
@@ -204,6 +205,16 @@ def oscillator(duration=None, mask=None, radius=0.95, noise=0.3, batch=()):
     )
 
 
+def single(ssm):
+    """The same in float32."""
+    start, process, observation = (
+        dist.Normal(fn.base_dist.loc.float(), fn.base_dist.scale.float()).to_event(1)
+        for fn in (ssm.initial_dist, ssm.transition_dist, ssm.observation_dist)
+    )
+    transition, matrix = ssm.transition_matrix.float(), ssm.observation_matrix.float()
+    return LinearGaussianSSM(start, transition, process, matrix, observation, duration=ssm.event_shape[0])
+
+
 def test_equals_pyros_gaussian_hmm():
     leaves = arguments(6, 3, 2, True, False)
     hmm = dist.GaussianHMM(
@@ -248,6 +259,52 @@ def test_covariances_are_computed_once_for_all_series():
     ssm = LinearGaussianSSM(noise, 0.9 * torch.eye(2), process, torch.eye(2), noise)
     states = ssm.smooth(torch.randn(5, 6, 2))
     assert states.scale_tril.shape == (5, 6, 2, 2) and states.scale_tril.stride(0) == 0
+
+
+@pytest.mark.parametrize(("steps", "states", "observed"), [(3, 2, 2), (2, 3, 1), (1, 1, 2)])
+def test_second_derivatives(steps, states, observed):
+    leaves = arguments(steps, states, observed, False, False)
+    names = list(leaves)
+
+    def call(value, *tensors):
+        given = dict(zip(names, tensors, strict=True))
+        for name in "PQR":
+            given[name] = 0.5 * (given[name] + given[name].mT)
+        return build(given, steps).log_prob(value)
+
+    z = torch.randn(2, steps, observed, requires_grad=True)
+    assert gradgradcheck(call, [z, *(value.requires_grad_() for value in leaves.values())])
+
+
+def test_half_precision_of_autocast_is_not_the_filter_s():
+    ssm, z = single(oscillator(duration=50)), torch.randn(3, 50, 2).bfloat16()
+    expected = ssm.log_prob(z.float()), ssm.smooth(z.float()).mean, ssm.predictive(z.float()).variance
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ssm.log_prob(z), ssm.smooth(z).mean, ssm.predictive(z).variance
+        assert ssm.forecast(z, 3).sample().dtype == ssm.posterior_sample(z).dtype == torch.float32
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_float32_scores_more_coordinates_than_states():
+    # Differences of coordinates are known to the noise, their sum to the state: a condition of 1e6.
+    start, push, noise = (dist.Normal(torch.zeros(d), s).to_event(1) for d, s in ((1, 1.0), (1, 1.0), (2, 1e-3)))
+    ssm = LinearGaussianSSM(start, torch.eye(1), push, torch.ones(1, 2), noise, duration=3)
+    z, rough = ssm.sample((4,)).float(), single(ssm)
+    expected = ssm.log_prob(z.double())
+    torch.testing.assert_close(rough.log_prob(z).double(), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(rough.predictive(z).log_prob(z).sum(-1).double(), expected, rtol=0, atol=1e-3)
+
+
+def test_float32_has_the_gradient_of_a_small_process_noise():
+    # Steps of 1e-5 between states of size 1: most of their digits are gone in the states' difference.
+    start, process, observation = (dist.Normal(torch.zeros(2), s).to_event(1) for s in (1.0, 1e-5, 0.1))
+    turn = 0.99 * torch.tensor([[0.8, 0.6], [-0.6, 0.8]])
+    exact = LinearGaussianSSM(start, turn.requires_grad_(), process, torch.eye(2), observation, duration=200)
+    z = exact.sample((3,)).float()
+    (expected,) = torch.autograd.grad(exact.log_prob(z.double()).sum(), turn)
+    (found,) = torch.autograd.grad(single(exact).log_prob(z).sum(), turn)
+    assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
 def test_a_scan_equals_a_loop():
@@ -357,26 +414,29 @@ def test_stop_gradient_leaves_missing_steps_out():
     torch.testing.assert_close(ssm.predictive(z).log_prob(z).sum(-1), ssm.log_prob(z))
 
 
+def test_series_without_a_batch_and_of_more_dims():
+    there = torch.rand(3, 4) < 0.6
+    ssm, z = oscillator(mask=there), torch.randn(5, 3, 4, 2)
+    score, smoothed = ssm.log_prob(z), ssm.smooth(z).mean
+    assert ssm.posterior_sample(z, (2,)).shape == (2, 5, 3, 4, 2)
+    alone = oscillator(mask=there[1])
+    assert alone.batch_shape == () and alone.log_prob(z[0, 1]).shape == ()
+    torch.testing.assert_close(alone.log_prob(z[:, 1]), score[:, 1])
+    torch.testing.assert_close(alone.smooth(z[2, 1]).mean, smoothed[2, 1])
+
+
 @pytest.mark.parametrize("noise", [1e-3, 0.3])
 def test_float32_is_stable_over_ten_thousand_steps(noise):
     exact = oscillator(duration=10_000, noise=noise, radius=0.9999)
     z = exact.sample((2,))
-    single = LinearGaussianSSM(
-        dist.Normal(torch.zeros(2).float(), torch.ones(2).float()).to_event(1),
-        exact.transition_matrix.float(),
-        dist.Normal(torch.zeros(2).float(), torch.full((2,), noise).float()).to_event(1),
-        torch.eye(2).float(),
-        dist.Normal(torch.zeros(2).float(), torch.full((2,), noise).float()).to_event(1),
-        duration=10_000,
-    )
-    rough = z.float().requires_grad_()
-    score = single.log_prob(rough)
+    ssm, rough = single(exact), z.float().requires_grad_()
+    score = ssm.log_prob(rough)
     torch.testing.assert_close(score.double(), exact.log_prob(z), rtol=1e-4, atol=0)
     (gradient,) = torch.autograd.grad(score.sum(), rough)
     fine = z.requires_grad_()
     (expected,) = torch.autograd.grad(exact.log_prob(fine).sum(), fine)
     assert (gradient.double() - expected).norm() < 2e-3 * expected.norm()
-    smoothed, reference = single.smooth(rough).mean.double(), exact.smooth(z).mean
+    smoothed, reference = ssm.smooth(rough).mean.double(), exact.smooth(z).mean
     assert (smoothed - reference).abs().max() < 1e-4 * reference.abs().max()
 
 
@@ -403,6 +463,18 @@ class TestBadInput:
         z[1, 4, 0] = torch.nan
         with pytest.raises(ValueError, match=r"step 4 of series 1.*mask=~z\.isnan\(\)"):
             oscillator(duration=5).log_prob(z)
+        with pytest.raises(ValueError, match="infinite at step 4, and in 1"):
+            oscillator(duration=5).log_prob(z[1])
+
+    def test_a_transition_that_is_not_finite(self):
+        with pytest.raises(ValueError, match=r"transition_matrix is NaN or infinite: .*training has diverged"):
+            oscillator(duration=3, radius=torch.nan)
+
+    def test_noise_must_be_gaussian(self):
+        normal = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+        for other in (dist.StudentT(3.0, torch.zeros(2)), dist.LogNormal(torch.zeros(2), 1.0)):
+            with pytest.raises(TypeError, match=f"observation_dist is {type(other).__name__}, and is to be Gaussian"):
+                LinearGaussianSSM(normal, torch.eye(2), normal, torch.eye(2), other.to_event(1), duration=3)
 
     def test_an_unstable_transition_warns_and_is_right(self):
         with pytest.warns(UserWarning, match=r"spectral radius 1\.2, over 1"):
@@ -422,6 +494,10 @@ class TestBadInput:
     def test_lengths_must_be_known_and_agree(self):
         with pytest.raises(ValueError, match="pass duration=T"):
             oscillator()
+        with pytest.raises(ValueError, match="at least one step, got 0"):
+            oscillator(duration=4).forecast(torch.zeros(3, 4, 2), 0)
+        with pytest.raises(ValueError, match=r"same everywhere.*'mask': 4"):
+            oscillator(duration=5, mask=torch.ones(3, 4, 2, dtype=torch.bool))
         with pytest.raises(ValueError, match=r"same everywhere.*'mask': 4"):
             oscillator(duration=5, mask=torch.ones(4, dtype=torch.bool))
         with pytest.raises(ValueError, match=r"shape \(2, 4, 2\) where \(\.\.\., 5, 2\)"):
@@ -431,6 +507,8 @@ class TestBadInput:
         noise = dist.Normal(torch.zeros(2), 1.0).to_event(1)
         with pytest.raises(ValueError, match=r"transition_matrix has .* \(2, 3\) where \(2, 2\)"):
             LinearGaussianSSM(noise, torch.ones(2, 3), noise, torch.eye(2), noise, duration=3)
+        with pytest.raises(ValueError, match=r"initial_dist has .* \(\) .*to_event\(1\)"):
+            LinearGaussianSSM(dist.Normal(torch.zeros(2), 1.0), torch.eye(2), noise, torch.eye(2), noise, duration=3)
 
     def test_masks_are_boolean_and_say_what_they_mask(self):
         with pytest.raises(ValueError, match="boolean"):

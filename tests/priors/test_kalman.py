@@ -1,5 +1,7 @@
 """The Kalman prior: its hyperparameters, its program, and what it learns."""
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -7,6 +9,7 @@ import torch
 from pyro import poutine
 from pyro.infer import MCMC, NUTS, Predictive
 from pyro.infer.autoguide import AutoNormal
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pyro_ldm as ldm
@@ -58,6 +61,36 @@ def test_missing_steps_and_actions_come_with_the_batch():
     torch.testing.assert_close(quiet, Kalman(2, drift=push.bias.detach(), **FIXED).distribution(x).log_prob(z))
     with pytest.raises(ValueError, match="pass inputs="):
         Kalman(2, **FIXED)(x, actions)
+    with pytest.raises(ValueError, match="zeros where none act"):
+        prior(x)
+
+
+def test_modules_fit_or_say_what_is_wanted():
+    x, actions = torch.empty(5, 6, 1), torch.randn(5, 6, 1)
+    with pytest.raises(ValueError, match=r"module of inputs gives shape \(5, 6, 3\) .* \(N, 6, 2\) is wanted"):
+        Kalman(2, inputs=nn.Linear(1, 3), **FIXED)(x, actions)
+    prior = Kalman(2, num_steps=3, **FIXED | {"transition_noise": nn.Softplus()})
+    with pytest.raises(ValueError, match=r"transition_noise is a module of x, which range\(0, 4\) has not"):
+        prior(range(4))
+
+
+def test_noise_of_autocast_is_not_of_half_precision():
+    spread = nn.Sequential(nn.Linear(1, 2), nn.Softplus())
+    prior, x = Kalman(2, **FIXED | {"observation_noise": spread}).float(), torch.randn(4, 5, 1).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        z = prior(x)
+        ssm = prior.distribution(x)
+    assert z.dtype == ssm.observation_dist.variance.dtype == torch.float32
+
+
+def test_every_prior_can_be_saved_and_copied(tmp_path):
+    prior = Kalman(2, state_dim=3, num_steps=4, observation_noise=nn.Sequential(nn.Linear(1, 2), nn.Softplus()))
+    save_file(prior.state_dict(), tmp_path / "prior.safetensors")
+    other = Kalman(2, state_dim=3, num_steps=4, observation_noise=nn.Sequential(nn.Linear(1, 2), nn.Softplus()))
+    other.load_state_dict(load_file(tmp_path / "prior.safetensors"))
+    x, z = torch.randn(3, 4, 1), torch.randn(3, 4, 2)
+    for same in (other, copy.deepcopy(prior)):
+        torch.testing.assert_close(same.distribution(x).log_prob(z), prior.distribution(x).log_prob(z))
 
 
 def test_noise_may_depend_on_the_frame():

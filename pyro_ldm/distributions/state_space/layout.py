@@ -1,19 +1,42 @@
 """From Pyro's layout, the batch first and time the last of its dims, to time first, and back."""
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 from pyro.distributions import MultivariateNormal, TorchDistribution
 from torch import Tensor
+from torch.distributions import Independent, LowRankMultivariateNormal, Normal
+from torch.distributions import MultivariateNormal as TorchMultivariateNormal
 
 from pyro_ldm.distributions.state_space.small import symmetric
 
 
+def without_autocast(method: Callable) -> Callable:
+    """A method of a state space, in its parameters' precision: half of it is too little for a filter."""
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        with torch.autocast(self.transition_matrix.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+def check_gaussian(name: str, fn: TorchDistribution) -> None:
+    """Refuse noise of another kind: others have a mean and a scale too."""
+    base = fn.base_dist if isinstance(fn, Independent) else fn
+    if not isinstance(base, Normal | TorchMultivariateNormal | LowRankMultivariateNormal):
+        raise TypeError(
+            f"{name} is {type(base).__name__}, and is to be Gaussian: Normal(...).to_event(1) or MultivariateNormal"
+        )
+
+
 def moments(fn: TorchDistribution) -> tuple[Tensor, Tensor]:
     """Mean and covariance matrix of a Gaussian, batch dims that are only expanded taken back to 1."""
-    if hasattr(fn, "covariance_matrix"):
-        return fn.mean, unexpanded(fn.covariance_matrix, 2)
-    while not hasattr(fn, "scale"):
-        fn = fn.base_dist
-    return fn.mean, torch.diag_embed(unexpanded(fn.scale, 1).square())
+    if isinstance(fn, Independent):
+        return fn.mean, torch.diag_embed(unexpanded(fn.base_dist.scale, 1).square())
+    return fn.mean, unexpanded(fn.covariance_matrix, 2)
 
 
 def unexpanded(tensor: Tensor, event_dim: int) -> Tensor:
@@ -48,10 +71,12 @@ def coordinates(mask: Tensor, observed: int, lengths: set[int]) -> tuple[Tensor,
     steps, coordinates = mask.shape[-1:], mask.shape[-2:]
     by_coordinate = mask.dim() > 1 and coordinates[1] in (1, observed) and (not lengths or coordinates[0] in lengths)
     by_step = not lengths or steps[0] in lengths
-    if by_step and by_coordinate and coordinates[1] != 1:
+    if by_step and by_coordinate and coordinates[1] != 1 and mask.dim() == 2:
         raise ValueError(
-            f"mask of shape {tuple(mask.shape)} may be of steps (..., T) or of coordinates (..., T, L): pass that of "
-            "steps as (..., T, 1), that of coordinates with duration=T"
+            f"mask of shape {tuple(mask.shape)} may be of steps (..., T) or of coordinates (T, L): pass that of "
+            "steps as (..., T, 1), that of coordinates as (1, T, L)"
         )
+    # Of a length that fits neither, the caller's message is to name the dim that was meant.
+    by_coordinate = by_coordinate or (not by_step and mask.dim() > 2 and coordinates[1] in (1, observed))
     mask = mask if by_coordinate else mask.unsqueeze(-1)
     return mask, mask.shape[-2]

@@ -3,7 +3,8 @@ r"""The log-likelihood of series, and its derivative by Fisher's identity.
 .. math:: \log p(y) = \sum_t \log \mathcal N(y_t;\, m^-_t C_t,\, S_t), \qquad
     \nabla \log p(y) = \mathbb{E}_{h \mid y} \nabla \log p(h, y)
 
-The expectation is over the smoother's moments, so that no graph of the filter is kept: memory is linear in T.
+The expectation is over the smoother's moments, so that no graph of the filter is kept: memory is linear in T. Only for
+a second derivative (``create_graph=True``, as a Hessian takes) filter and smoother run again, with a graph.
 """
 
 import math
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pyro_ldm.distributions.state_space.filter import Gains, Model, covariances, filter_means, precise
 from pyro_ldm.distributions.state_space.small import inverse_and_log_det, outer_form, rows, transpose
@@ -42,22 +42,28 @@ class _LogLikelihood(torch.autograd.Function):
         filtered, predicted = filter_means(model, gains, y)
         ctx.save_for_backward(y, *parameters, *gains, filtered, predicted)
         error = y - rows(predicted, model.observation.to(y.dtype))
-        form = outer_form(error, gains.precision.to(y.dtype))
+        # Where more is observed than there are states, the precision's entries are large and cancel.
+        form = outer_form(precise(error), gains.precision)
         constant = gains.log_det + y.shape[-1] * math.log(2 * math.pi)
-        return -0.5 * (form + constant.to(y.dtype)).sum(0)
+        return -0.5 * (form + constant).sum(0).to(y.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor):
         size = len(Model._fields) + 1
         inputs, (*gains, filtered, predicted) = ctx.saved_tensors[:size], ctx.saved_tensors[size:]
         wanted = ctx.needs_input_grad
-        leaves = [t.detach().requires_grad_(w) for t, w in zip(inputs, wanted, strict=True)]
-        y, model = leaves[0], Model(*leaves[1:])
-        smoothed = smooth(Model(*inputs[1:]), Gains(*gains), filtered, predicted)
+        again = torch.is_grad_enabled()  # what comes out is to be differentiated in turn
+        moments, model = Gains(*gains), Model(*inputs[1:])
+        if again:
+            moments = covariances(model, len(inputs[0]))
+            filtered, predicted = filter_means(model, moments, inputs[0])
+        smoothed = smooth(model, moments, filtered, predicted)
+        # Of these alone the first derivative is taken; the moments' own is that of the second.
+        leaves = [t.view_as(t) if again else t.detach().requires_grad_(w) for t, w in zip(inputs, wanted, strict=True)]
         with torch.enable_grad():
-            expected = _expected_log_joint(model, y, smoothed)
-        found = iter(torch.autograd.grad(expected, [t for t in leaves if t.requires_grad], gradients[0]))
+            expected = _expected_log_joint(Model(*leaves[1:]), leaves[0], smoothed)
+        by = [t for t, w in zip(leaves, wanted, strict=True) if w]
+        found = iter(torch.autograd.grad(expected, by, gradients[0], create_graph=again))
         return tuple(next(found) if w else None for w in wanted)
 
 
@@ -67,10 +73,11 @@ def _expected_log_joint(model: Model, y: Tensor, h: Smoothed) -> Tensor:
     before, after = h.covariance[:-1], h.covariance[1:]
     cross = transpose(h.lag) @ a
     states = h.loc[1:]
+    step = states - rows(h.loc[:-1], a.to(y.dtype)) - model.drift
     parts = (
         (h.loc[:1] - model.initial, p.unsqueeze(0), h.covariance[:1]),
         (
-            states - rows(h.loc[:-1], a.to(y.dtype)) - model.drift,
+            step + (h.noise - step).detach(),  # the derivative of the one, the value of the other, which rounds less
             q,
             after - cross - transpose(cross) + transpose(a) @ before @ a,
         ),

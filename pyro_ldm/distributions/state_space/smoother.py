@@ -22,11 +22,13 @@ class Smoothed(NamedTuple):
         loc: Means (T + 1, \*batch, S).
         covariance: Covariances (T + 1, \*batch, S, S), batch dims of 1 where shared.
         lag: Covariance of h_{t-1} with h_t (T, \*batch, S, S).
+        noise: Means of the process noise w_t (T, \*batch, S), which as differences of states would drown in rounding.
     """
 
     loc: Tensor
     covariance: Tensor
     lag: Tensor
+    noise: Tensor
 
 
 def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> Smoothed:
@@ -40,7 +42,8 @@ def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> S
     """
     a, q = precise(model.transition), precise(model.transition_noise)
     before = torch.cat([precise(model.initial_noise).expand_as(gains.filtered[0]).unsqueeze(0), gains.filtered[:-1]])
-    gain = inverse_and_log_det(gains.predicted)[0] @ transpose(a) @ before
+    precision = inverse_and_log_det(gains.predicted)[0]
+    gain = precision @ transpose(a) @ before
     kept = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device) - a @ gain
     noise = symmetric(transpose(kept) @ before @ kept) + symmetric(transpose(gain) @ q @ gain)
     backwards = quadratic_recurrence(gain.flip(0), noise.flip(0), gains.filtered[-1]).flip(0)
@@ -49,4 +52,6 @@ def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> S
     start = model.initial.to(filtered.dtype).expand_as(filtered[:1])
     inputs = torch.cat([start, filtered[:-1]]) - rows(predicted, gain)
     loc = linear_recurrence(gain.flip(0), inputs.flip(0), filtered[-1]).flip(0)
-    return Smoothed(torch.cat([loc, filtered[-1:]]), covariance, transpose(precise(gain)) @ covariance[1:])
+    loc = torch.cat([loc, filtered[-1:]])
+    lag = transpose(precise(gain)) @ covariance[1:]
+    return Smoothed(loc, covariance, lag, rows(loc[1:] - predicted, (precision @ q).to(filtered.dtype)))
