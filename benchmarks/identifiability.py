@@ -15,8 +15,8 @@ same objective. Begun at random, half of the runs lost a dim of the signal for g
 other signals, which is predictable as well, but less so (LogDet on worlds for validation, d = 5).
 
 LogDet is pooled over the steps; KNN and KDE estimate each step on its own, over series. Raw estimators do not whiten;
-raw KDE has a fixed bandwidth and fixed noise no larger, since with the learned noise as its bandwidth it diverges.
-`--validation` takes other worlds, where settings were chosen.
+raw KDE has a fixed bandwidth and fixed noise of that width, and stands with a row's own kernel (`self`, as in InfoNCE)
+and without. `--validation` takes other worlds, where settings were chosen.
 """
 
 import argparse
@@ -52,12 +52,14 @@ FIELDS = ("dim", "entropy", "predictor", "seed", "epochs", "r2", "value", "cpu_s
 
 def estimators() -> dict[str, E.Arrangement]:
     """Name of each to the estimator of the latents' entropy."""
+    raw = E.GaussianKernel(RAW_BANDWIDTH, whiten=False)
     return {
         "LogDet": E.Pooled(E.LogDet()),
         "KNN": E.Separate(E.KNN()),
         "KDE": E.Separate(E.KDE()),
         "KNN, raw": E.Separate(E.KNN(space=E.Plane(whiten=False))),
-        "KDE, raw": E.Separate(E.KDE(E.GaussianKernel(RAW_BANDWIDTH, whiten=False))),
+        "KDE, raw": E.Separate(E.KDE(raw)),
+        "KDE, raw, self": E.Separate(E.KDE(raw, include_self=True)),
     }
 
 
@@ -80,7 +82,7 @@ def make_prior(name: str, dim: int, predictor: str) -> ldm.priors.Autoregressive
     """Gaussian steps around a learned prediction; the noise is learned, but beside a fixed bandwidth."""
     linear = predictor == "linear"
     predict = nn.Linear(dim, dim) if linear else ldm.encoders.Recurrent(dim, dim, hidden=64)
-    noise = RAW_BANDWIDTH if name == "KDE, raw" else nn.Parameter(torch.full((dim,), 0.5))
+    noise = RAW_BANDWIDTH if name.startswith("KDE, raw") else nn.Parameter(torch.full((dim,), 0.5))
     return ldm.priors.Autoregressive(dim, predict, noise=noise, scale=nn.Parameter(torch.ones(dim)))
 
 
@@ -155,7 +157,7 @@ def table(rows: list[dict]) -> None:
     print("\n| estimator | predictor | " + " | ".join(f"d = {dim}" for dim in dims) + " | CPU s a cell | seeds |")
     print("|---|---|" + "---|" * (len(dims) + 2))
     kinds = list(dict.fromkeys((row["entropy"], row["predictor"]) for row in rows))
-    order = [*MAIN, "KNN, raw", "KDE, raw", *BASELINES]
+    order = [*estimators(), *BASELINES]
     for kind in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1] == "lstm")):
         mine = [row for row in rows if (row["entropy"], row["predictor"]) == kind]
         line = []

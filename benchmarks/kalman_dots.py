@@ -40,6 +40,7 @@ class World:
         frames_differ: Whether the observation noise is that of the frame, learned afterwards.
         jumps: Whether the process noise follows recent errors, learned afterwards.
         starts: Random starts, of an epoch each, of which the lowest loss goes on.
+        warm: Of its epochs, those of LogDet that KNN and KDE begin with.
         batch_norm: Of the encoder's hidden layers. Without it a fresh encoder is smooth, and finds the low harmonics of
             a phase first, of which high ones are as predictable.
         recurrent: Whether the prior is an LSTM's in place of the Kalman filter.
@@ -51,6 +52,7 @@ class World:
     num: int = 4000
     epochs: int = 6
     starts: int = 3
+    warm: int = 0
     batch_norm: bool = True
     frames_differ: bool = False
     jumps: bool = False
@@ -59,11 +61,11 @@ class World:
 
 WORLDS = {
     "circle": World(0.959, epochs=8, frames_differ=True),
-    "figure_eight": World(0.991, states=10, latents=5, num=2500, epochs=40, starts=1, batch_norm=False),
+    "figure_eight": World(0.991, states=10, latents=5, num=2500, epochs=40, starts=1, warm=20, batch_norm=False),
     "square": World(0.967, num=2500),
     "jumps": World(None, jumps=True),
     "wobbly": World(0.99, epochs=15, recurrent=True),
-    "matched": World(None),
+    "matched": World(None, num=8000, epochs=12),
 }
 ENTROPIES = ("LogDet", "KNN", "KDE", "stop-gradient")
 
@@ -141,10 +143,23 @@ def learn(name: str, world: World, x: Tensor, seed: int) -> tuple[ldm.Fit, nn.Mo
     """The fit, the prior, and the encoder."""
     prior, guide, encoder = make(name, world)
     target = ldm.stop_gradient(prior, sites=["z"]) if name == "stop-gradient" else prior
-    settings = {"lr": 3e-3, "gradient_clip": 5.0, "seed": seed, "progress": False}
-    batch_size = 64 if name in ("KNN", "KDE") else 32
-    schedule = {"batch_size": batch_size, "optimizer": lambda p: decayed(p, world.epochs * (len(x) // batch_size))}
-    fit = ldm.fit(target, guide, x, epochs=world.epochs, starts=world.starts, start_epochs=1, **settings | schedule)
+    settings = {"gradient_clip": 5.0, "seed": seed, "progress": False}
+    batch_size, epochs = 64 if name in ("KNN", "KDE") else 32, world.epochs
+    if world.warm and name in ("KNN", "KDE"):
+        warm = ldm.guides.Deterministic(encoder, ldm.entropy.Pooled(ldm.entropy.LogDet()))
+        ldm.fit(prior, warm, x, epochs=world.warm, batch_size=32, lr=3e-3, **settings)
+        epochs -= world.warm
+    fit = ldm.fit(
+        target,
+        guide,
+        x,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=lambda parameters: decayed(parameters, epochs * (len(x) // batch_size)),
+        starts=world.starts,
+        start_epochs=1,
+        **settings,
+    )
     encoder.requires_grad_(False).eval()
     if world.frames_differ or world.jumps:  # the prior's noise once more, latents as they are
         matrix, process, noise = (
@@ -156,7 +171,7 @@ def learn(name: str, world: World, x: Tensor, seed: int) -> tuple[ldm.Fit, nn.Mo
         prior = ldm.priors.Kalman(
             world.latents, transition_matrix=nn.Parameter(matrix), transition_noise=nn.Parameter(process), **more
         )
-        ldm.fit(prior, guide, x, epochs=3, batch_size=batch_size, **settings)
+        ldm.fit(prior, guide, x, epochs=3, batch_size=batch_size, lr=3e-3, **settings)
     return fit, prior, encoder
 
 
