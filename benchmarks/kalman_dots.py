@@ -85,17 +85,17 @@ class FrameNoise(nn.Module):
 
 
 class AfterErrors(nn.Module):
-    """Factor on the process noise after large errors: 1 + a softplus((|e|^2 / s^2 - b))."""
+    """Factor on the process noise after large errors: 1 + a sigmoid(|e|^2 / s^2 - b), bounded, or draws explode."""
 
     def __init__(self, scale: float):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(2.0 * scale).log())
-        self.gain, self.threshold = nn.Parameter(torch.tensor(-1.0)), nn.Parameter(torch.tensor(3.0))
+        self.gain, self.threshold = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(3.0))
 
     def forward(self, errors: Tensor) -> Tensor:
         """Factors (N, T, 1) from errors (N, T, L)."""
         size = (errors / self.log_scale.exp()).square().sum(-1, keepdim=True)
-        return 1 + self.gain.exp() * nn.functional.softplus(size - self.threshold)
+        return 1 + self.gain.exp() * torch.sigmoid(size - self.threshold)
 
 
 def videos(world: str, num: int, seed: int) -> ldm.datasets.Data:

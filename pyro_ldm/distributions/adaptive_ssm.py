@@ -26,7 +26,8 @@ class AdaptiveSSM(TorchDistribution):
     Args:
         ssm: The state space.
         adapt: From errors (M, T, L), in units of z, shifted by one step, to positive factors (M, T, 1 or S) on the
-            scale of the process noise; causal, which is checked once.
+            scale of the process noise; causal, which is checked once. Bounded, best: where it grows with the errors
+            without end, they grow with it, and series drawn explode.
 
     Shape:
         Batch and event shape of ``ssm``. ``log_prob`` (..., T, L) to (...), nats.

@@ -135,14 +135,9 @@ def _elements(a: Tensor, q: Tensor, c: Tensor, r: Tensor, first: Tensor, num_ste
 
 def _combine(left: Elements, right: Elements) -> Elements:
     (a, c, j), (b, d, k) = left, right
-    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
-    solve = inverse(eye + k @ c)
+    solve = inverse(torch.eye(a.shape[-1], dtype=a.dtype, device=a.device) + k @ c)
     through = a @ solve
-    return (
-        through @ b,
-        symmetric(transpose(b) @ (c @ solve) @ b) + d,
-        symmetric(through @ k @ transpose(a)) + j,
-    )
+    return through @ b, transpose(b) @ (c @ solve @ b) + d, through @ (k @ transpose(a)) + j
 
 
 def filter_means(model: Model, gains: Gains, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,7 +60,7 @@ def quadratic_recurrence(matrix: Tensor, inputs: Tensor, initial: Tensor) -> Ten
 
 def _combine_quadratic(left: Elements, right: Elements) -> Elements:
     (f, d), (g, e) = left, right
-    return f @ g, symmetric(transpose(g) @ d @ g) + e
+    return f @ g, transpose(g) @ d @ g + e
 
 
 def _combine_linear(left: Elements, right: Elements) -> Elements:

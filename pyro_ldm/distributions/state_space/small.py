@@ -25,7 +25,8 @@ def inverse(matrix: Tensor) -> Tensor:
     if size == 1:
         return matrix.reciprocal()
     if size == 2:
-        return _adjugate(matrix) / _det(matrix)[..., None, None]
+        adjugate, det = _adjugate(matrix)
+        return adjugate / det
     return torch.linalg.inv_ex(matrix).inverse
 
 
@@ -35,8 +36,8 @@ def inverse_and_log_det(matrix: Tensor) -> tuple[Tensor, Tensor]:
     if size == 1:
         return matrix.reciprocal(), matrix[..., 0, 0].log()
     if size == 2:
-        det = _det(matrix)
-        return _adjugate(matrix) / det[..., None, None], det.log()
+        adjugate, det = _adjugate(matrix)
+        return adjugate / det, det[..., 0, 0].log()
     factor = torch.linalg.cholesky_ex(matrix).L
     return torch.cholesky_inverse(factor), 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
@@ -57,10 +58,7 @@ def outer_form(vectors: Tensor, matrix: Tensor) -> Tensor:
     return (rows(vectors, matrix) * vectors).sum(-1)
 
 
-def _det(matrix: Tensor) -> Tensor:
-    return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
-
-
-def _adjugate(matrix: Tensor) -> Tensor:
-    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
-    return torch.stack([d, -b, -c, a], -1).unflatten(-1, (2, 2))
+def _adjugate(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Adjugate and determinant (..., 1, 1) of 2 x 2 matrices."""
+    a, b, c, d = matrix.flatten(-2).unbind(-1)
+    return torch.stack([d, -b, -c, a], -1).unflatten(-1, (2, 2)), (a * d - b * c)[..., None, None]
