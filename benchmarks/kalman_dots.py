@@ -92,9 +92,9 @@ class AfterErrors(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.0 * scale).log())
         self.gain, self.threshold = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, errors: Tensor) -> Tensor:
-        """Factors (N, T, 1) from errors (N, T, L)."""
-        size = (errors / self.log_scale.exp()).square().sum(-1, keepdim=True)
+    def forward(self, past: Tensor) -> Tensor:
+        """Factors (N, T, 1) from errors and expected states, of two dims each (N, T, 4)."""
+        size = (past[..., :2] / self.log_scale.exp()).square().sum(-1, keepdim=True)
         return 1 + self.gain.exp() * torch.sigmoid(size - self.threshold)
 
 

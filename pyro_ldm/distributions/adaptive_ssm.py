@@ -1,4 +1,4 @@
-r"""A state space whose process noise follows the recent errors of its own predictions."""
+r"""A state space whose process noise follows the recent errors of its own predictions, or the state."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -14,10 +14,12 @@ from pyro_ldm.distributions.state_space.small import rows
 
 
 class AdaptiveSSM(TorchDistribution):
-    r"""Series of a linear-Gaussian state whose process noise depends on the errors so far: surprised, it is unsure.
+    r"""Series of a linear-Gaussian state whose process noise depends on what was before: surprised, it is unsure.
 
-    .. math:: e_t = z_t - \mathbb{E}[z_t \mid z_{<t}] \text{ of the state space without this}, \qquad
-        w_t \sim \mathcal N(b_t,\, c_t^2 Q_t), \qquad c_{1:T} = \mathrm{adapt}(0, e_1, \dots, e_{T-1})
+    .. math:: m_t = \mathbb{E}[h_t \mid z_{<t}], \quad e_t = z_t - \mathbb{E}[z_t \mid z_{<t}]
+        \text{ of the state space without this}, \\
+        w_t \sim \mathcal N(b_t,\, c_t^2 Q_t), \qquad
+        c_{1:T} = \mathrm{adapt}\big((0, m_1), (e_1, m_2), \dots, (e_{T-1}, m_T)\big)
 
     The noise at a step depends on what came before it alone, so that this is a density of series (a conditionally
     Gaussian state space) and, given a series, all of its inference is that of a linear-Gaussian one: ``given(z)``, with
@@ -25,8 +27,9 @@ class AdaptiveSSM(TorchDistribution):
 
     Args:
         ssm: The state space.
-        adapt: From errors (M, T, L), in units of z, shifted by one step, to positive factors (M, T, 1 or S) on the
-            scale of the process noise; causal, which is checked once. Bounded, best: where it grows with the errors
+        adapt: From (M, T, L + S), beside each other the error at the step before, in units of z, and the state that is
+            expected, in units of h, to positive factors (M, T, 1 or S) on the scale of the process noise; causal,
+            which is checked once. Bounded, best: where it grows with the errors
             without end, they grow with it, and series drawn explode.
 
     Shape:
@@ -41,7 +44,7 @@ class AdaptiveSSM(TorchDistribution):
     Example:
         >>> noise = dist.Normal(torch.zeros(2), 0.1).to_event(1)
         >>> walk = ldm.distributions.LinearGaussianSSM(noise, torch.eye(2), noise, torch.eye(2), noise, duration=20)
-        >>> alert = AdaptiveSSM(walk, lambda errors: 1 + errors.norm(dim=-1, keepdim=True))
+        >>> alert = AdaptiveSSM(walk, lambda past: 1 + past[..., :2].norm(dim=-1, keepdim=True))
         >>> z = alert.sample((5,))
         >>> alert.log_prob(z).shape, alert.given(z).filter(z).mean.shape
         (torch.Size([5]), torch.Size([5, 20, 2]))
@@ -69,24 +72,25 @@ class AdaptiveSSM(TorchDistribution):
 
         Its process noise at a step depends on the series before that step.
         """
-        predictive = self.ssm.predictive(context)
-        errors = context - predictive.mean
+        expected, mean = self.ssm._expected(context)
+        errors = context - mean
         if self.ssm.observed is not None:  # what is missing is no surprise
             errors = torch.where(self.ssm.observed, errors, 0.0)
         before = torch.cat([torch.zeros_like(errors[..., :1, :]), errors[..., :-1, :]], -2)
-        check_causal(self.adapt, before)
-        states = self.ssm.transition_matrix.shape[-1]
-        flat = self.adapt(before.reshape(-1, *before.shape[-2:]))
+        past = torch.cat([before, expected], -1)
+        check_causal(self.adapt, past)
+        states = expected.shape[-1]
+        flat = self.adapt(past.reshape(-1, *past.shape[-2:]))
         if flat.dim() != 3 or flat.shape[-1] not in (1, states):
             raise ValueError(
-                f"adapt maps errors (M, T, L) to factors (M, T, 1) or (M, T, {states}), got shape {tuple(flat.shape)}"
+                f"adapt maps (M, T, L + S) to factors (M, T, 1) or (M, T, {states}), got shape {tuple(flat.shape)}"
             )
         if self._validate_args and not (flat > 0).all():
             raise ValueError(
                 f"adapt gives a factor of {float(flat.min()):.4g}, and factors on a scale are positive: end it with "
                 "exp or softplus"
             )
-        factor = flat.reshape(*before.shape[:-1], flat.shape[-1])
+        factor = flat.reshape(*past.shape[:-1], flat.shape[-1])
         return LinearGaussianSSM(
             self.ssm.initial_dist,
             self.ssm.transition_matrix,
@@ -113,20 +117,21 @@ class AdaptiveSSM(TorchDistribution):
         (model, offset), (seen, _) = self.ssm._model(rank, masked=False), self.ssm._model(rank)
         start, process, observation = self.ssm._noise(model, shape)
         gains = covariances(seen, steps).gain.to(process.dtype)
-        state, mean, z = start[0], model.initial, []
-        errors = process.new_zeros(*shape, 1, self.event_shape[1])
+        state, mean, z = start[0], model.initial.expand_as(start[0]), []
+        error, past = process.new_zeros(*shape, self.event_shape[1]), []
         for t in range(steps):
-            factor = self.adapt(errors.reshape(-1, *errors.shape[-2:]))[:, -1].reshape(*shape, -1)
             a, c, drift, shift = (_step(m, t) for m in (model.transition, model.observation, model.drift, offset))
+            # The filter without this, whose errors and states the factor reads.
+            expected = rows(mean.unsqueeze(0), a) + drift
+            past.append(torch.cat([error, expected[0]], -1))
+            flat = torch.stack(past, -2).reshape(-1, t + 1, past[0].shape[-1])
+            factor = self.adapt(flat)[:, -1].reshape(*shape, -1)
             state = rows(state.unsqueeze(0), a)[0] + drift[0] + factor * process[t]
             z.append((rows(state.unsqueeze(0), c) + shift)[0] + observation[t])
-            # The filter without this, whose errors the factor reads.
-            expected = rows(mean.expand_as(state).unsqueeze(0), a) + drift
             error = z[-1] - (rows(expected, c) + shift)[0]
             there = 1.0 if self.ssm.observed is None else self.ssm.observed.expand(*shape, *self.event_shape)[..., t, :]
             error = error * there
             mean = expected[0] + rows(error.unsqueeze(0), _step(gains, t))[0]
-            errors = torch.cat([errors, error.unsqueeze(-2)], -2)
         return torch.stack(z, -2)
 
 

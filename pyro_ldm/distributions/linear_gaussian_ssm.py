@@ -259,6 +259,14 @@ class LinearGaussianSSM(TorchDistribution):
         return predictive.mask(self.observed.all(-1).expand(predictive.batch_shape))
 
     @without_autocast
+    @without_autocast
+    def _expected(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of each state (..., T, S), and of each observation (..., T, L), given what was before."""
+        _, _, _, loc = self._filtered(context)
+        model, offset = self._model(loc.dim() - 2, masked=False)
+        z = rows(loc, model.observation.to(loc.dtype)) + offset.to(loc.dtype)
+        return loc.movedim(0, -2), z.movedim(0, -2)
+
     def observe(self, states: MultivariateNormal) -> MultivariateNormal:
         """What is observed of Gaussian states (..., T), (S,): of smoothed ones, what is missing is imputed."""
         return self._observed(states.loc.movedim(-2, 0), states.covariance_matrix.movedim(-3, 0))

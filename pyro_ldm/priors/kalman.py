@@ -32,9 +32,10 @@ class Kalman(Series):
         observation_noise: r, in units of z, () or (L,), likewise; or a module, as above. Learned, from 0.5, by default.
         initial_scale: sigma_0, in units of h, () or (S,), likewise. Learned, from 1, by default.
         drift: b, in units of h, () or (S,), real, likewise. 0 by default.
-        adapt: A module, from the filter's errors at the steps before, (N, T, L) in units of z, to a factor on q at each
-            step, (N, T, 1 or S): noise that follows recent errors, as after a jump. Then ``distribution(x)`` is an
-            :class:`~pyro_ldm.distributions.AdaptiveSSM`, whose filter is ``distribution(x).given(z).filter(z)``.
+        adapt: A module, from the filter's error at the step before and the state that it expects, (N, T, L + S), to a
+            factor on q at each step, (N, T, 1 or S): noise that follows recent errors, as after a jump, or the state.
+            Then ``distribution(x)`` is an :class:`~pyro_ldm.distributions.AdaptiveSSM`, whose filter is
+            ``distribution(x).given(z).filter(z)``.
         inputs: B as a module, from inputs u (N, T, U), such as actions, to (N, T, S); u_t leads into step t.
         num_steps: T; by default that of the batch, ``x.shape[1]``. ``prior(range(n))`` needs it.
 

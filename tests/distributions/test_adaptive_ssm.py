@@ -13,8 +13,10 @@ from pyro_ldm.distributions import AdaptiveSSM, LinearGaussianSSM
 TURN = 0.9 * torch.tensor([[0.8, 0.6], [-0.6, 0.8]], dtype=torch.float64)
 
 
-def adapt(errors):
-    return 1 + 2 * errors.norm(dim=-1, keepdim=True)
+def adapt(past):
+    """Surprised, and far from the centre, it is unsure."""
+    error, state = past[..., :2], past[..., 2:]
+    return (1 + 2 * error.norm(dim=-1, keepdim=True)) * (1 + 0.3 * state.square().sum(-1, keepdim=True))
 
 
 def walk(turn=TURN, noise=0.3, **options):
@@ -39,8 +41,9 @@ def test_equals_a_loop_over_steps():
     z = torch.randn(4, 6, 2)
     score = AdaptiveSSM(walk(), adapt).expand((4,)).log_prob(z)
     for n in range(4):
-        errors = torch.stack([z[n, t] - mean for t, (mean, _) in enumerate(filtered(z[n], [1.0] * 6))])
-        factors = [1.0, *(1 + 2 * errors.norm(dim=-1))[:-1]]
+        states = torch.stack([mean for mean, _ in filtered(z[n], [1.0] * 6)])
+        errors = torch.cat([torch.zeros(1, 2), z[n, :-1] - states[:-1]])
+        factors = (1 + 2 * errors.norm(dim=-1)) * (1 + 0.3 * states.square().sum(-1))
         expected = sum(
             MultivariateNormal(*moments).log_prob(z[n, t]) for t, moments in enumerate(filtered(z[n], factors))
         )
@@ -60,7 +63,7 @@ def test_the_noise_depends_on_the_past_alone():
     with pytest.raises(ValueError, match=r"factors \(M, T, 1\)"):
         AdaptiveSSM(walk(), lambda e: torch.cat([e, e], -1).square() + 1).log_prob(z)
     with pytest.raises(ValueError, match="a factor of 0, and factors on a scale are positive"):
-        AdaptiveSSM(walk(), lambda e: e.norm(dim=-1, keepdim=True)).log_prob(z)
+        AdaptiveSSM(walk(), lambda e: 0 * e.norm(dim=-1, keepdim=True)).log_prob(z)
 
 
 def test_gradients_pass_through_the_noise():
@@ -82,8 +85,9 @@ def test_missing_coordinates_are_no_surprise(steps):
     there = torch.rand(3, steps, 2) < 0.6
     z = torch.randn(3, steps, 2)
     missing = AdaptiveSSM(walk(duration=steps, mask=there), adapt).given(z.masked_fill(~there, torch.nan))
-    factors = adapt(torch.where(there, z - walk(duration=steps, mask=there).predictive(z).mean, 0.0))
-    factors = torch.cat([torch.ones(3, 1, 1), factors[:, :-1]], 1)
+    states = walk(duration=steps, mask=there).predictive(z).mean
+    errors = torch.where(there, z - states, 0.0)
+    factors = adapt(torch.cat([torch.cat([torch.zeros(3, 1, 2), errors[:, :-1]], 1), states], -1))
     torch.testing.assert_close(missing.transition_dist.variance, (0.3 * factors).square().expand(3, steps, 2))
 
 
@@ -106,8 +110,8 @@ def test_a_full_covariance_is_scaled_too():
 
 def test_is_a_prior():
     class Adapt(torch.nn.Module):
-        def forward(self, errors):
-            return adapt(errors)
+        def forward(self, past):
+            return adapt(past)
 
     prior = ldm.priors.Kalman(2, adapt=Adapt(), transition_matrix=TURN, num_steps=5)
     z = prior(range(4))
