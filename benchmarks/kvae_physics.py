@@ -248,7 +248,7 @@ def main() -> None:
     imputed: dict[tuple[str, str], list[dict]] = {}
     for world in args.worlds:
         train, held_out = ldm.datasets.kvae_physics(world).split()
-        test = held_out if args.validation else ldm.datasets.kvae_physics(world, test=True)
+        test = held_out if args.validation else ldm.datasets.kvae_physics(world, train=False)
         fit_on = ldm.datasets.Data(train.x[:FIT], truth=train.truth[:FIT], name=train.name)
         for name, values in baselines(fit_on, test, args).items():
             print(line(world, name, "", "", cell(values), *[""] * 5), flush=True)

@@ -16,7 +16,7 @@ _WORLDS = ("box", "box_gravity", "polygon", "pong")
 def kvae_physics(
     world: Literal["box", "box_gravity", "polygon", "pong"] = "box",
     *,
-    test: bool = False,
+    train: bool = True,
     folder: str | os.PathLike[str] | None = None,
 ) -> Data:
     """A ball in a box, or in one of three other worlds, 32 x 32 pixels of 0 or 1 (5000 series; your own copy).
@@ -29,7 +29,7 @@ def kvae_physics(
 
     Args:
         world: One of the four.
-        test: The 1000 series to test on instead of the 5000 to train on.
+        train: The 5000 series to train on; the 1000 to test on if False.
         folder: Holds `box.npz` and so on. By default the first of `$PYRO_LDM_DATA/kvae_physics`,
             `~/.cache/pyro_ldm/kvae_physics` and `/usr/share/datasets/kvae_physics`.
 
@@ -47,13 +47,13 @@ def kvae_physics(
         `numpy.packbits` leaves them, `state_train` (N, 20, 4), and the same of `test`.
 
     Example:
-        >>> kvae_physics("box", test=True)  # doctest: +SKIP
+        >>> kvae_physics("box", train=False)  # doctest: +SKIP
         Data('kvae_physics:box', 1000 x (19, 1, 32, 32), truth)
     """
     if world not in _WORLDS:
         raise DataError(f"kvae_physics: there is no world {world!r}: give one of {', '.join(_WORLDS)}")
     path = find_folder("kvae_physics", folder, files=[f"{world}.npz"]) / f"{world}.npz"
-    part = "test" if test else "train"
+    part = "train" if train else "test"
     bits = read_npz(path, key=f"images_{part}_packed")
     if bits.dtype != np.uint8 or bits.ndim != 4 or bits.shape[2:] != (32, 4):
         raise DataError(

@@ -37,7 +37,7 @@ def test_image_and_state_of_one_step_come_together(tmp_path):
     for n, t in np.ndindex(3, 3):
         column, height = data.truth[n, t, :2].long().tolist()
         assert data.x[n, t, 0, 31 - height, column] == 1
-    assert len(kvae_physics("box", test=True, folder=str(tmp_path))) == 2
+    assert len(kvae_physics("box", train=False, folder=str(tmp_path))) == 2
 
 
 def test_pong_has_no_states_and_keeps_its_images(tmp_path):
@@ -84,7 +84,7 @@ def test_a_missing_file_and_a_missing_world(tmp_path):
 @pytest.mark.parametrize("world, num", [("box", 1000), ("box_gravity", 989), ("polygon", 1000)])
 def test_the_ball_is_where_the_state_says(world, num):
     try:
-        data = kvae_physics(world, test=True)
+        data = kvae_physics(world, train=False)
     except MissingDataError as error:
         pytest.skip(str(error))
     assert data.x.shape == (num, 19, 1, 32, 32) and set(data.x.unique().tolist()) == {0, 1}
