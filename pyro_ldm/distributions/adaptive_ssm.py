@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_ldm.distributions.causality import check_causal
 from pyro_ldm.distributions.linear_gaussian_ssm import LinearGaussianSSM
-from pyro_ldm.distributions.state_space import covariances
+from pyro_ldm.distributions.state_space import covariances, draw_noise
 from pyro_ldm.distributions.state_space.small import rows
 
 
@@ -115,9 +115,9 @@ class AdaptiveSSM(TorchDistribution):
         shape = torch.Size(sample_shape) + self.batch_shape
         steps, rank = self.event_shape[0], len(shape)
         (model, offset), (seen, _) = self.ssm._model(rank, masked=False), self.ssm._model(rank)
-        start, process, observation = self.ssm._noise(model, shape)
+        start, process, observation = draw_noise(model, shape, steps)
         gains = covariances(seen, steps).gain.to(process.dtype)
-        state, mean, z = start[0], model.initial.expand_as(start[0]), []
+        state, mean, z = start, model.initial.expand_as(start), []
         error, past = process.new_zeros(*shape, self.event_shape[1]), []
         for t in range(steps):
             a, c, drift, shift = (_step(m, t) for m in (model.transition, model.observation, model.drift, offset))

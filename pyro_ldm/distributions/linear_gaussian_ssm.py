@@ -13,10 +13,12 @@ from pyro_ldm.distributions.state_space import (
     Model,
     Smoothed,
     covariances,
+    draw_noise,
     filter_means,
     linear_recurrence,
     log_likelihood,
     quadratic_recurrence,
+    simulate,
     smooth,
 )
 from pyro_ldm.distributions.state_space.filter import precise
@@ -197,14 +199,11 @@ class LinearGaussianSSM(TorchDistribution):
         lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
         model, offset = self._model(len(lead))
         y = value.expand(*lead, *self.event_shape).movedim(-2, 0)
-        there = None
         if self.observed is not None:
-            there = time_major(self.observed, len(lead), 1)
-            y = torch.where(there, y, 0.0)
+            y = torch.where(time_major(self.observed, len(lead), 1), y, 0.0)
         if not torch.isfinite(y.detach().sum()):
             self._refuse(y)
-        y = y - offset.to(y.dtype)
-        return model, y
+        return model, y - offset.to(y.dtype)
 
     def _refuse(self, y: Tensor) -> None:
         bad = (~torch.isfinite(y)).any(-1)
@@ -259,7 +258,6 @@ class LinearGaussianSSM(TorchDistribution):
         return predictive.mask(self.observed.all(-1).expand(predictive.batch_shape))
 
     @without_autocast
-    @without_autocast
     def _expected(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Means of each state (..., T, S), and of each observation (..., T, L), given what was before."""
         _, _, _, loc = self._filtered(context)
@@ -267,6 +265,7 @@ class LinearGaussianSSM(TorchDistribution):
         z = rows(loc, model.observation.to(loc.dtype)) + offset.to(loc.dtype)
         return loc.movedim(0, -2), z.movedim(0, -2)
 
+    @without_autocast
     def observe(self, states: MultivariateNormal) -> MultivariateNormal:
         """What is observed of Gaussian states (..., T), (S,): of smoothed ones, what is missing is imputed."""
         return self._observed(states.loc.movedim(-2, 0), states.covariance_matrix.movedim(-3, 0))
@@ -305,42 +304,18 @@ class LinearGaussianSSM(TorchDistribution):
         lead = torch.broadcast_shapes(value.shape[:-2], self.batch_shape)
         shape = torch.Size((*sample_shape, *lead))
         model, offset = self._model(len(shape))
-        states, y = self._simulate(model, shape)
+        states, y = simulate(model, draw_noise(model, shape, self.event_shape[0]))
         simulated = (y + offset).movedim(0, -2)
         # The mean is affine in z: what is simulated, moved by the difference of the two means.
         mean, error = self._smoothed(value).loc, states - self._smoothed(simulated).loc
         return mean[1:].movedim(0, -2) + error[1:].movedim(0, -2)
-
-    def _simulate(self, model: Model, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        """States h_0 to h_T and observations, less their mean, of as many series as ``shape`` has."""
-        start, process, observation = self._noise(model, shape)
-        matrix = model.transition.expand(self.event_shape[0], *model.transition.shape[1:])
-        states = torch.cat([start, linear_recurrence(matrix, process + model.drift, start[0])])
-        return states, rows(states[1:], model.observation) + observation
-
-    def _noise(self, model: Model, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws of h_0 (1, *shape, S), of process and observation noise (T, *shape, S or L)."""
-        num_steps, like = self.event_shape[0], model.transition
-        noise = [
-            torch.randn(lead + shape + (size,), dtype=like.dtype, device=like.device)
-            for lead, size in (
-                ((1,), like.shape[-1]),
-                ((num_steps,), like.shape[-1]),
-                ((num_steps,), self.event_shape[-1]),
-            )
-        ]
-        factors = (model.initial_noise.unsqueeze(0), model.transition_noise, model.observation_noise)
-        start, process, observation = (
-            rows(n, transpose(torch.linalg.cholesky(f))) for n, f in zip(noise, factors, strict=True)
-        )
-        return start + model.initial, process, observation
 
     @without_autocast
     def rsample(self, sample_shape=()) -> Tensor:
         """Series (*sample_shape, *batch, T, L), reparameterised."""
         shape = torch.Size(sample_shape) + self.batch_shape
         model, offset = self._model(len(shape), masked=False)
-        return (self._simulate(model, shape)[1] + offset).movedim(0, -2)
+        return (simulate(model, draw_noise(model, shape, self.event_shape[0]))[1] + offset).movedim(0, -2)
 
     @property
     @without_autocast

@@ -101,6 +101,15 @@ def test_samples_pass_their_own_density():
     assert abs(float(product.mean()) + 6) < 5 * float(product.std()) / len(z) ** 0.5
 
 
+def test_samples_err_as_much_as_is_predicted():
+    z = AdaptiveSSM(walk(), adapt).sample((4000,))
+    predictive = AdaptiveSSM(walk(), adapt).predictive(z)
+    residual = (z - predictive.mean).unsqueeze(-1)
+    size = torch.linalg.solve_triangular(predictive.scale_tril, residual, upper=False).square().sum((-1, -2))
+    # A chi-square of 2 degrees at each step: mean 2, variance 4.
+    assert ((size.mean(0) - 2).abs() < 4.5 * 2 / len(z) ** 0.5).all()
+
+
 def test_a_full_covariance_is_scaled_too():
     noise = dist.MultivariateNormal(torch.zeros(2), 0.09 * torch.eye(2))
     full = LinearGaussianSSM(walk().initial_dist, TURN, noise, torch.eye(2), noise, duration=6)

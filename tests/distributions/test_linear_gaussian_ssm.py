@@ -278,9 +278,10 @@ def test_second_derivatives(steps, states, observed):
 
 def test_half_precision_of_autocast_is_not_the_filter_s():
     ssm, z = single(oscillator(duration=50)), torch.randn(3, 50, 2).bfloat16()
-    expected = ssm.log_prob(z.float()), ssm.smooth(z.float()).mean, ssm.predictive(z.float()).variance
+    states = ssm.smooth(z.float())
+    expected = ssm.log_prob(z.float()), states.mean, ssm.predictive(z.float()).variance, ssm.observe(states).mean
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = ssm.log_prob(z), ssm.smooth(z).mean, ssm.predictive(z).variance
+        found = ssm.log_prob(z), ssm.smooth(z).mean, ssm.predictive(z).variance, ssm.observe(states).mean
         assert ssm.forecast(z, 3).sample().dtype == ssm.posterior_sample(z).dtype == torch.float32
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(ours, theirs)

@@ -57,6 +57,11 @@ def test_missing_steps_and_actions_come_with_the_batch():
     assert prior.distribution(x, actions, there).observed is not None
     z = prior(x, actions)
     torch.testing.assert_close(log_prob(prior, x, there, actions, z=z), log_prob(prior, x, actions, there, z=z))
+    state, means = torch.zeros(5, 2), []
+    for t in range(6):
+        state = state @ TURN + push(actions[:, t])
+        means.append(state)
+    torch.testing.assert_close(prior.distribution(x, actions).mean, torch.stack(means, 1))
     quiet = prior.distribution(x, torch.zeros(5, 6, 1)).log_prob(z)
     torch.testing.assert_close(quiet, Kalman(2, drift=push.bias.detach(), **FIXED).distribution(x).log_prob(z))
     with pytest.raises(ValueError, match="pass inputs="):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.distributions.state_space.filter import Gains, Model, covariances, filter_means, precise
-from pyro_ldm.distributions.state_space.small import inverse_and_log_det, outer_form, rows, transpose
+from pyro_ldm.distributions.state_space.small import inverse_and_log_det, quadratic_form, rows, transpose
 from pyro_ldm.distributions.state_space.smoother import Smoothed, smooth
 
 
@@ -43,7 +43,7 @@ class _LogLikelihood(torch.autograd.Function):
         ctx.save_for_backward(y, *parameters, *gains, filtered, predicted)
         error = y - rows(predicted, model.observation.to(y.dtype))
         # Where more is observed than there are states, the precision's entries are large and cancel.
-        form = outer_form(precise(error), gains.precision)
+        form = quadratic_form(precise(error), gains.precision)
         constant = gains.log_det + y.shape[-1] * math.log(2 * math.pi)
         return -0.5 * (form + constant).sum(0).to(y.dtype)
 
@@ -90,4 +90,4 @@ def _expected_log_normal(error: Tensor, noise: Tensor, covariance: Tensor) -> Te
     """Sum over steps of E log N of an error with this mean and covariance, up to a constant."""
     precision, log_det = inverse_and_log_det(noise)
     spread = (precision * covariance).sum((-1, -2)) + log_det
-    return -0.5 * (outer_form(error, precision.to(error.dtype)) + spread.to(error.dtype)).sum(0)
+    return -0.5 * (quadratic_form(error, precision.to(error.dtype)) + spread.to(error.dtype)).sum(0)

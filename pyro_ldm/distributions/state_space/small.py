@@ -53,7 +53,7 @@ def rows(vectors: Tensor, matrix: Tensor) -> Tensor:
     return (vectors.unsqueeze(-2) @ matrix).squeeze(-2)
 
 
-def outer_form(vectors: Tensor, matrix: Tensor) -> Tensor:
+def quadratic_form(vectors: Tensor, matrix: Tensor) -> Tensor:
     """The quadratic form of each row vector (..., n) in its matrix (..., n, n)."""
     return (rows(vectors, matrix) * vectors).sum(-1)
 
