@@ -14,6 +14,7 @@ from pyro.distributions import (
     MaskedDistribution,
     MultivariateNormal,
     Normal,
+    Unit,
     constraints,
 )
 from pyro.poutine.util import site_is_subsample
@@ -33,12 +34,14 @@ class Pair(NamedTuple):
         global_sites: Whether the prior has sites outside the plate.
         enumerated: Whether the guide has sites that are to be enumerated.
         steps: Steps of a series, 1 where the sites are vectors.
+        likelihood: Whether the prior observes data in the plate.
     """
 
     divergence: str
     global_sites: bool
     enumerated: bool
     steps: int = 1
+    likelihood: bool = False
 
 
 def fit_together(prior: Callable, guide: Callable, *batch) -> Pair:
@@ -67,7 +70,7 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> Pair:
             )
         if on_sphere(expected["fn"]):
             Sphere().check(site["value"])
-    kinds = {"KL"}
+    kinds = {"KL"} | {_kind(site) for name, site in guide_sites.items() if name not in pushforwards}
     for names, entropy in estimates(guide_trace):
         kinds.add(entropy.divergence)
         if not entropy.reads_conditional and any(on_sphere(prior_sites[n]["fn"]) != entropy.on_sphere for n in names):
@@ -78,10 +81,11 @@ def fit_together(prior: Callable, guide: Callable, *batch) -> Pair:
     if any(isinstance(_base(prior_sites[name]["fn"]), ImproperUniform) for name in pushforwards):
         kinds.add("score")
     return Pair(
-        divergence=next(kind for kind in ("score", "cross-entropy", "KL - I", "KL") if kind in kinds),
+        divergence=next(kind for kind in ("score", "cross-entropy", "KL + I", "KL - I", "KL") if kind in kinds),
         global_sites=any(all(f.name != "batch" for f in s["cond_indep_stack"]) for s in prior_sites.values()),
         enumerated=any(site["infer"].get("enumerate") for site in guide_sites.values()),
         steps=max([1, *(site["fn"].event_shape[:-1].numel() for site in pushforwards.values())]),
+        likelihood=any(is_likelihood(site) for site in prior_sites.values()),
     )
 
 
@@ -93,6 +97,19 @@ def estimates(guide_trace: Any) -> Iterator[tuple[tuple[str, ...], Entropy]]:
             yield (name,), site["fn"].estimator
         if "entropy" in infer:  # the factor that scores several views
             yield infer["sites"], infer["entropy"]
+
+
+def is_likelihood(site: Any) -> bool:
+    """Whether a site of a prior is observed data: in the plate, and no factor."""
+    in_plate = any(frame.name == "batch" for frame in site["cond_indep_stack"])
+    return site["type"] == "sample" and site["is_observed"] and in_plate and not isinstance(site["fn"], Unit)
+
+
+def _kind(site: Any) -> str:
+    """What scoring a guide's site by its own distribution makes of the objective; global sites change nothing."""
+    if all(frame.name != "batch" for frame in site["cond_indep_stack"]):
+        return "KL"
+    return "score" if isinstance(_base(site["fn"]), Delta) else "KL + I"
 
 
 def _prior_sites(prior: Callable, guide_trace, guide_sites: dict, batch: tuple) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-r"""The objective: a stock ELBO, per datum, in nats, and its split into alignment and uniformity."""
+r"""The objective: a stock ELBO, per datum, in nats, and its split into alignment, uniformity and reconstruction."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -11,21 +11,24 @@ from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceTMC_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyro_ldm.compatibility import Pair, estimates, fit_together
+from pyro_ldm.compatibility import Pair, estimates, fit_together, is_likelihood
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
 
 
 class Terms(NamedTuple):
-    """An objective's split, in nats per datum; loss = kl + global_kl.
+    """An objective's split, in nats per datum; loss = kl + global_kl - reconstruction.
 
     Attributes:
         alignment: Expected log-probability of the latents under the prior, E log P(z).
-        uniformity: Entropy of the latents, H[z].
+        uniformity: Entropy of the latents, H[z]; of a guide scored by its conditionals, H[z | x].
         kl: Minus their sum. What it is, ``divergence`` says.
         global_kl: KL of the posterior of global sites (the prior's parameters) from their prior, divided by the data.
         divergence: ``"KL"``: KL(R || P) itself; ``"KL - I"``: less the mutual information between views;
+            ``"KL + I"``: plus that of x and z, the KL of a VAE, whose guide is scored by its conditionals;
             ``"cross-entropy"``: up to the unknown entropy of the data; ``"score"``: no entropy, or a flat prior.
+        reconstruction: Expected log-probability of the data given the latents, E log p(x | z), of a program with a
+            likelihood; ``None`` where nothing is observed.
     """
 
     alignment: float
@@ -33,6 +36,23 @@ class Terms(NamedTuple):
     kl: float
     global_kl: float
     divergence: str
+    reconstruction: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """kl + global_kl - reconstruction, nats per datum."""
+        return self.kl + self.global_kl - (self.reconstruction or 0.0)
+
+    @property
+    def objective(self) -> str:
+        """What the loss is: ``divergence``, where nothing is observed.
+
+        With a likelihood ``"-ELBO"``, where the guide is scored by its conditionals: minus a lower bound on the
+        evidence log p(x). Scored by its marginal, ``"-(ELBO + I)"``: that of an InfoVAE, which bounds no evidence.
+        """
+        if self.reconstruction is None:
+            return self.divergence
+        return {"KL + I": "-ELBO", "KL": "-(ELBO + I)"}.get(self.divergence, "score")
 
 
 class Objective(nn.Module):
@@ -44,6 +64,10 @@ class Objective(nn.Module):
     and the global parameter store stays empty. A prior or guide that has parameters is a module (a ``PyroModule`` where
     it samples or constrains them). In a plain ``SVI`` loop the same pair runs under Pyro's default, which fills the
     store.
+
+    A prior that observes data (:class:`pyro_ldm.baselines.Generative`) keeps the likelihood; with a guide scored by its
+    conditionals (:class:`~pyro_ldm.entropy.Conditional`, or plain Pyro distributions) the loss is a VAE's, minus the
+    ELBO.
 
     Args:
         prior: The assumed latent model, a Pyro program called with the batch.
@@ -106,12 +130,14 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def terms(self, *batch) -> Terms:
-        """Alignment, uniformity, their KL, and the global sites' KL, for this batch, in nats per datum.
+        """Alignment, uniformity, their KL, reconstruction, and the global sites' KL, for this batch, nats per datum.
 
-        Each is a run of the same ELBO on the same random numbers: without the guide's entropy, and with the data's
-        share of the ELBO weighted by zero. So enumerated and vectorised models are split as well.
+        Each is a run of the same ELBO on the same random numbers: without the guide's entropy, without the likelihood,
+        and with the data's share of the ELBO weighted by zero. So enumerated and vectorised models are split as well.
+        A bound that is no sum of these (:class:`pyro_ldm.baselines.IWAE`, say) names an ELBO that is, in ``terms_of``.
         """
-        return self._terms(self.check(*batch), cast(Any, self.elbo.elbo), self.guide, batch)
+        elbo = cast(Any, self.elbo.elbo)
+        return self._terms(self.check(*batch), getattr(elbo, "terms_of", elbo), self.guide, batch)
 
     @torch.no_grad()
     def reference(self, *batch, draws: int = 5) -> tuple[float, ...]:
@@ -136,19 +162,22 @@ class Objective(nn.Module):
         return tuple(self._terms(pair, Trace_ELBO(), guide, batch).kl for guide in guides if guide is not None)
 
     def _terms(self, pair: Pair, elbo: Any, guide: Callable, batch: tuple) -> Terms:
-        runs, prior = [], self.prior
         devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
         seed = int(torch.randint(2**31, ()))
-        for run_guide, weight in ((guide, 1.0), (_without_entropy(guide), 1.0), (guide, 0.0)):
-            if weight == 0.0 and not pair.global_sites:
-                runs.append(0.0)
-                continue
+
+        def run(prior: Callable, guide: Callable, weight: float = 1.0) -> float:
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(seed)
-                run = lambda *args, g=run_guide: elbo.loss(prior, g, *args)  # noqa: E731
-                runs.append(float(self._per_datum(run, *batch, weight=weight)) + 0.0)  # no -0.0
-        loss, without_entropy, global_kl = runs
-        return Terms(global_kl - without_entropy, without_entropy - loss, loss - global_kl, global_kl, pair.divergence)
+                loss = self._per_datum(lambda *args: elbo.loss(prior, guide, *args), *batch, weight=weight)
+                return float(loss) + 0.0  # no -0.0
+
+        loss = run(self.prior, guide)
+        without_entropy = run(self.prior, _under(_WithoutEntropy(), guide))
+        global_kl = run(self.prior, guide, weight=0.0) if pair.global_sites else 0.0
+        reconstruction = run(_under(_WithoutLikelihood(), self.prior), guide) - loss if pair.likelihood else None
+        kl = loss - global_kl + (reconstruction or 0.0)
+        uniformity = without_entropy - loss
+        return Terms(0.0 - kl - uniformity, uniformity, kl, global_kl, pair.divergence, reconstruction)
 
     def _per_datum(self, elbo: Callable, *batch, weight: float = 1.0) -> Tensor:
         rows = len(batch[0])
@@ -170,7 +199,8 @@ class Objective(nn.Module):
             finally:
                 for module, training in modes.items():
                     module.training = training
-            if pair.enumerated and not isinstance(self.elbo.elbo, TraceEnum_ELBO | TraceTMC_ELBO):
+            elbo = getattr(self.elbo.elbo, "terms_of", self.elbo.elbo)
+            if pair.enumerated and not isinstance(elbo, TraceEnum_ELBO | TraceTMC_ELBO):
                 raise ValueError(
                     "the guide has sites to be enumerated: pass the ELBO for it, TraceEnum_ELBO(max_plate_nesting=1)"
                 )
@@ -234,10 +264,17 @@ class _WithoutEntropy(Messenger):
             msg["mask"] = False
 
 
-def _without_entropy(guide: Callable) -> Callable:
-    return lambda *batch: _run(_WithoutEntropy(), guide, batch)
+class _WithoutLikelihood(Messenger):
+    """Scores observed data zero: what is left of an ELBO is the latents' part."""
+
+    def _pyro_sample(self, msg) -> None:
+        if is_likelihood(msg):
+            msg["mask"] = False
 
 
-def _run(handler: Messenger, program: Callable, batch: tuple):
-    with handler:
-        return program(*batch)
+def _under(handler: Messenger, program: Callable) -> Callable:
+    def run(*batch):
+        with handler:
+            return program(*batch)
+
+    return run

@@ -328,6 +328,21 @@ class TestDivergence:
     def test_is_named_for_what_it_is(self, prior, guide, expected):
         assert ldm.Objective(prior(), guide()).terms(torch.randn(20, 3)).divergence == expected
 
+    def test_of_guides_without_a_pushforward(self):
+        """Scored by their own densities: conditionals, as in a VAE; a Delta has none."""
+        x, encoder = torch.randn(20, 3), torch.nn.Linear(3, 2)
+
+        def guide_of(conditional):
+            def guide(x):
+                with pyro.plate("batch", len(x)):
+                    pyro.sample("z", conditional(encoder(x)).to_event(1))
+
+            return guide
+
+        for conditional, expected in ((lambda z: dist.Normal(z, 0.5), "KL + I"), (dist.Delta, "score")):
+            terms = ldm.Objective(normal_prior(2), guide_of(conditional)).terms(x)
+            assert terms.divergence == terms.objective == expected and terms.reconstruction is None
+
     def test_is_a_score_under_a_flat_prior(self):
         objective = ldm.Objective(
             ldm.priors.GaussianViews(2, scale=None), ldm.guides.Views(torch.nn.Linear(3, 2), Joint(LogDet()))
@@ -341,6 +356,26 @@ class TestDivergence:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             objective(torch.randn(20, 3))  # once is enough
+
+
+def test_observed_data_are_the_reconstruction_and_factors_are_not():
+    x, y = torch.randn(50, 3), torch.randn(50)
+
+    def prior(x, y):
+        pyro.sample("slope", dist.Normal(0.0, 1.0), obs=torch.tensor(2.0))  # outside the plate: no data
+        with pyro.plate("batch", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.factor("penalty", -z.abs().sum(-1))
+            pyro.sample("y", dist.Normal(z[:, 0], 0.5), obs=y)
+
+    guide = ldm.guides.Deterministic(torch.nn.Identity(), LogDet())
+    terms = ldm.Objective(prior, guide).terms(x, y)
+    log_y = dist.Normal(x[:, 0], 0.5).log_prob(y).mean()
+    log_prior = dist.Normal(0, 1).log_prob(x).sum(-1).mean() - x.abs().sum(-1).mean()
+    assert terms.reconstruction == pytest.approx(log_y.item())
+    assert terms.alignment + terms.global_kl == pytest.approx(log_prior.item(), abs=0.1)
+    assert terms.loss == pytest.approx(float(ldm.Objective(prior, guide)(x, y)))
+    assert terms.objective == "-(ELBO + I)"
 
 
 class TestReference:

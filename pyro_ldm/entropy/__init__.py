@@ -2,6 +2,7 @@
 
 from pyro_ldm.entropy.arrangement import Arrangement, Joint, Pooled, Separate
 from pyro_ldm.entropy.base import Entropy, SampleEntropy
+from pyro_ldm.entropy.conditional import Conditional
 from pyro_ldm.entropy.jacobian import Jacobian
 from pyro_ldm.entropy.kde import KDE
 from pyro_ldm.entropy.kernels import GaussianKernel, Kernel, VonMisesFisherKernel
@@ -15,6 +16,7 @@ __all__ = [
     "KDE",
     "KNN",
     "Arrangement",
+    "Conditional",
     "Entropy",
     "GaussianKernel",
     "Jacobian",

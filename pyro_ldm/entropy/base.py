@@ -21,7 +21,8 @@ class Entropy(nn.Module, ABC):
         event_dim: Trailing dims of one row: 1 for estimators of vectors, 2 for arrangements of views or steps,
             ``None`` where any will do.
         divergence: What minus (alignment + uniformity) is under this estimator: ``"KL"``, ``"KL - I"`` (marginals in
-            place of the joint), ``"cross-entropy"`` (known up to the entropy of the data) or ``"score"`` (no entropy).
+            place of the joint), ``"KL + I"`` (conditionals in place of the marginal), ``"cross-entropy"`` (known up to
+            the entropy of the data) or ``"score"`` (no entropy).
         reads_conditional: Whether it needs the encoder's conditional q(z | x) beside the rows.
         on_sphere: Whether densities are with respect to the sphere's surface, or for several views to the product of
             their surfaces. Where the prior's are and the estimate's are not, or the other way round, the objective is a

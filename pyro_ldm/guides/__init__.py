@@ -4,8 +4,18 @@ from pyro_ldm.guides.categorical import Categorical
 from pyro_ldm.guides.compose import Compose
 from pyro_ldm.guides.deterministic import Deterministic
 from pyro_ldm.guides.gaussian import Gaussian
+from pyro_ldm.guides.gaussian_views import GaussianViews
 from pyro_ldm.guides.invertible import Invertible
 from pyro_ldm.guides.sample_views import sample_views
 from pyro_ldm.guides.views import Views
 
-__all__ = ["Categorical", "Compose", "Deterministic", "Gaussian", "Invertible", "Views", "sample_views"]
+__all__ = [
+    "Categorical",
+    "Compose",
+    "Deterministic",
+    "Gaussian",
+    "GaussianViews",
+    "Invertible",
+    "Views",
+    "sample_views",
+]

@@ -3,6 +3,7 @@
 from pyro_ldm.priors.autoregressive import Autoregressive
 from pyro_ldm.priors.base import Prior, Sources
 from pyro_ldm.priors.categorical_views import CategoricalViews
+from pyro_ldm.priors.flow import Flow
 from pyro_ldm.priors.gaussian import Gaussian
 from pyro_ldm.priors.gaussian_mixture import GaussianMixture
 from pyro_ldm.priors.gaussian_views import GaussianViews
@@ -22,6 +23,7 @@ from pyro_ldm.priors.von_mises_fisher_views import VonMisesFisherViews
 __all__ = [
     "Autoregressive",
     "CategoricalViews",
+    "Flow",
     "Gaussian",
     "GaussianMixture",
     "GaussianViews",

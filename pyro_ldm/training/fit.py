@@ -24,7 +24,7 @@ class Fit:
         terms: Alignment, uniformity and KL at the end, nats per datum, on a fixed batch of at most 2048 rows
             (of series, that many steps; but at least ``batch_size`` rows), in evaluation mode.
         history: A row per epoch: epoch, loss, and in training mode on the fixed batch alignment, uniformity, kl and
-            global_kl; validation_loss where measured.
+            global_kl, and reconstruction where the prior has a likelihood; validation_loss where measured.
         reference: What latents drawn from the prior itself measure in that batch, nats per datum: the estimator's bias
             and noise, beside which ``terms.kl`` is to be read; see :meth:`pyro_ldm.Objective.reference`.
         starts: Loss that each start of a multi-start reached, nats per datum, infinite where it diverged; empty for a
@@ -73,7 +73,8 @@ def fit(
         data: A tensor (N, ...), a tuple of such, a :class:`pyro_ldm.datasets.Data`, or a ``DataLoader`` of tensors or
             tuples of tensors. A last, short batch is left out of each epoch (a ``DataLoader`` of one's own says
             ``drop_last=True`` for that).
-        elbo: Any of Pyro's ELBOs; ``Trace_ELBO()`` by default.
+        elbo: Any of Pyro's ELBOs; ``Trace_ELBO()`` by default. :class:`pyro_ldm.baselines.IWAE` and
+            :class:`~pyro_ldm.baselines.Tempered` are further ones.
         epochs: Passes over the data.
         batch_size: Rows of a batch. Estimates of entropy depend on it.
         lr: Learning rate of Adam, where no optimizer is passed.

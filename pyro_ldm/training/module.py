@@ -86,11 +86,13 @@ class ObjectiveModule(lightning.LightningModule):
         row = {"epoch": float(self.current_epoch + 1), "loss": float(torch.stack(self._losses).mean())}
         row |= {"alignment": terms.alignment, "uniformity": terms.uniformity, "kl": terms.kl}
         row |= {"global_kl": terms.global_kl}
+        row |= {} if terms.reconstruction is None else {"reconstruction": terms.reconstruction}
         if self._validation:
             row["validation_loss"] = float(torch.stack(self._validation).mean())
             self._validation.clear()
         self.history.append(row)
-        self.log_dict({name: row[name] for name in ("alignment", "uniformity", "kl")})
+        shown = ("alignment", "uniformity", "kl", "reconstruction")
+        self.log_dict({name: row[name] for name in shown if name in row})
         self.log("epoch_loss", row["loss"])
 
     def shorten_probe(self, rows: int) -> None:
@@ -110,6 +112,10 @@ class ObjectiveModule(lightning.LightningModule):
         encoder will be used).
         """
         return self._on_probe(self.objective.terms, training=training)
+
+    def loss(self) -> float:
+        """The objective itself on the fixed batch, in training mode."""
+        return float(self._on_probe(self.objective, training=True))
 
     def reference(self) -> tuple[float, ...]:
         """What draws from the prior measure in place of the fixed batch's latents."""

@@ -39,8 +39,7 @@ def lowest_start(make: Callable[[], Any], train: Callable[[Any], None], *, start
             _reset(module.objective)
         try:
             train(module)
-            terms = module.terms(training=True)
-            loss = terms.kl + terms.global_kl
+            loss = module.loss()
         except ValueError:
             loss = math.inf
             if start == starts - 1 and not any(map(math.isfinite, reached)):

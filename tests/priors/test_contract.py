@@ -14,6 +14,7 @@ from pyro_ldm import priors
 
 BASES = (priors.Prior, priors.Sources, priors.PlaneViews)
 BASES += (priors.CategoricalViews,)  # no vectors: tests/priors/test_categorical_views.py
+BASES += (priors.Flow,)  # its parameters are a flow's: tests/priors/test_flow.py
 BASES += (priors.Series, priors.Autoregressive, priors.VonMisesFisherAutoregressive, priors.Kalman)  # no vectors either
 PRIORS = [prior for prior in map(priors.__dict__.get, priors.__all__) if prior not in BASES]
 SOURCES = [prior for prior in PRIORS if issubclass(prior, priors.Sources)]

@@ -32,3 +32,24 @@ def test_shared_information_below_the_prior_s_own_is_no_exploit():
 def test_what_is_no_divergence_gets_no_verdict(divergence, words):
     sentence = verdict(-3.0, divergence, ())
     assert words in sentence and not sentence.startswith(("matched", "not matched", "exploited"))
+
+
+def of_likelihood(divergence, reference=()):
+    return ldm.runs.verdict(ldm.Fit(None, ldm.Terms(-3.0, 1.0, 2.0, 0.0, divergence, -70.0), [], reference))
+
+
+def test_minus_an_elbo_is_a_bound_and_no_mismatch():
+    sentence = of_likelihood("KL + I")
+    assert (
+        sentence.startswith("-ELBO 72.00 nats, minus a lower bound on the evidence: KL + I 2.00")
+        and "matched" not in sentence
+    )
+
+
+def test_an_info_vae_bounds_nothing_and_its_kl_is_judged():
+    sentence = of_likelihood("KL", (0.1, 0.2))
+    assert sentence.startswith("not matched: -(ELBO + I) 72.00 nats, no bound on the evidence, in it KL 2.00")
+
+
+def test_conditional_scoring_without_a_likelihood_says_nothing_of_x():
+    assert "no likelihood" in verdict(2.0, "KL + I", ())
