@@ -1,7 +1,7 @@
 """Latent Distribution Matching in Pyro: an assumed latent model, an encoder, and a stock ELBO."""
 
 from pyro_ldm import entropy  # noqa: I001  (lowest layer first)
-from pyro_ldm import datasets, diagnostics, distributions, encoders, guides, priors, runs, training
+from pyro_ldm import baselines, datasets, diagnostics, distributions, encoders, guides, posterior, priors, runs, training
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.encoders.encode import encode
 from pyro_ldm.guides.sample_views import sample_views
@@ -17,6 +17,7 @@ __all__ = [
     "Objective",
     "Pushforward",
     "Terms",
+    "baselines",
     "datasets",
     "diagnostics",
     "distributions",
@@ -25,6 +26,7 @@ __all__ = [
     "entropy",
     "fit",
     "guides",
+    "posterior",
     "priors",
     "runs",
     "sample_views",

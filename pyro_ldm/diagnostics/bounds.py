@@ -1,0 +1,251 @@
+r"""Is the prior matched? Bounds and estimates of KL(R || P) of a trained encoder, in nats and in words."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_ldm.diagnostics.classifier import log_ratio
+from pyro_ldm.diagnostics.encoded import Encoded, Values, evaluating
+from pyro_ldm.entropy import KDE, KNN, Entropy, LogDet, Separate, Sphere
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LOWER, UPPER, ESTIMATE, LOWER_ESTIMATE = "lower bound", "upper bound", "estimate", "lower estimate"
+ROWS_PER_COORDINATE = 5  # below, series are scored step by step
+SIGNIFICANT = 4.0  # standard errors: several values are looked at, and some understate their error
+
+
+class Estimate(NamedTuple):
+    """One value of :func:`kl_bounds`.
+
+    Attributes:
+        name: Of the estimator.
+        kind: ``"lower bound"`` or ``"upper bound"`` on KL(R || P), in expectation; ``"estimate"`` of it, consistent;
+            ``"lower estimate"``: estimate of a lower bound.
+        kl: Its value, nats per datum.
+        standard_error: Of the value, from the spread over rows, nats.
+        reference: What it gives for rows drawn from the prior itself, where KL = 0: its bias and noise, nats. Empty for
+            estimators that read q(z | x), which those rows do not have.
+    """
+
+    name: str
+    kind: str
+    kl: float
+    standard_error: float
+    reference: tuple[float, ...] = ()
+
+    @property
+    def bias(self) -> float:
+        """Mean of the reference, 0 where there is none."""
+        return float(np.mean(self.reference)) if self.reference else 0.0
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether the value is higher than what rows of the prior itself would give; 0 for a bound without those."""
+        # The rows' spread alone understates the error of KNN, whose rows share neighbours (by a third at D = 2).
+        error = np.hypot(self.standard_error, np.std(self.reference, ddof=1) if self.reference else 0.0)
+        return self.kind != UPPER and bool(self.kl - self.bias > SIGNIFICANT * error)
+
+
+@dataclass(frozen=True, eq=False)
+class KLBounds:
+    """What :func:`kl_bounds` found; ``str()`` of it is the verdict.
+
+    Args:
+        estimates: All values.
+        alignment: E_R log P(z), nats per datum.
+        num_rows: Rows that they are from.
+        lower: Greatest of the lower bounds, nats per datum.
+        upper: Least of the upper bounds; where there is none (a deterministic encoder has none), the greatest estimate,
+            less its bias on rows of the prior; ``None`` without either.
+        upper_is_bound: Whether it is one.
+        verdict: The finding, in one sentence.
+    """
+
+    estimates: tuple[Estimate, ...]
+    alignment: float
+    num_rows: int
+    lower: float
+    upper: float | None
+    upper_is_bound: bool
+    verdict: str
+
+    def __str__(self) -> str:
+        return self.verdict
+
+    def table(self) -> "DataFrame":
+        """A row per estimator: kind, kl, standard_error, and the range of the reference."""
+        import pandas as pd
+
+        rows = [
+            {
+                "kind": e.kind,
+                "kl": e.kl,
+                "standard_error": e.standard_error,
+                "reference_low": min(e.reference, default=np.nan),
+                "reference_high": max(e.reference, default=np.nan),
+            }
+            for e in self.estimates
+        ]
+        return pd.DataFrame(rows, index=pd.Index([e.name for e in self.estimates], name="estimator"))
+
+    def groups(self) -> dict[str, Any]:
+        """Group ``bounds``, as :func:`pyro_ldm.diagnostics.arviz.to_arviz` and ``add_groups`` take it."""
+        table = self.table()
+        columns = {name: table[name].to_numpy() for name in table.columns if name != "kind"}
+        names = [f"{name} ({kind})" for name, kind in zip(table.index, table["kind"], strict=True)]
+        return {
+            "bounds": columns,
+            "dims": {name: ["estimator"] for name in columns},
+            "coords": {"estimator": names},
+        }
+
+
+def kl_bounds(
+    prior: Callable,
+    guide: Callable | None,
+    data: Any,
+    *,
+    parameters: Any = None,
+    views: Callable | None = None,
+    classifier: Any = None,
+    num_rows: int = 4000,
+    num_references: int = 5,
+    seed: int = 0,
+) -> KLBounds:
+    r"""Bounds and estimates of the KL divergence of a trained encoder's latents from their prior.
+
+    .. math:: \mathrm{KL}(R \,\|\, P) = -\mathbb{E}_R[\log P(z)] - H_R[z]
+
+    The first term is the prior's own log-density at the encoder's outputs. The entropy, or the ratio, is from
+
+    * ``LogDet``, the Gaussian of the same covariance: too much entropy unless R is Gaussian, so a lower bound on KL, as
+      N grows;
+    * ``KDE``, leave-one-out: a cross-entropy, so a lower bound, loose in many dimensions;
+    * ``KNN``: consistent, no bound;
+    * a classifier between rows and draws from the prior: a lower bound that needs no density
+      (:func:`~pyro_ldm.diagnostics.classifier.log_ratio`), and the plug-in mean of its log-ratio, an estimate;
+    * ``Mixture`` where the encoder is stochastic: leave-one-out a lower bound, include-self an upper one.
+
+    A deterministic encoder has no upper bound. Views and series are one long vector each; series with fewer than 5 rows
+    per number are scored step by step, which leaves out what their steps tell of one another, so that all is lower
+    still, but for the classifier, which sees whole series. Each value stands beside its own on rows drawn from the
+    prior.
+
+    The verdict is *not matched* where a value is above the mean of those by more than 4 standard errors, theirs and its
+    own together (a bound without such rows: above 0). Else it is *matched*, as far as so many rows can tell.
+
+    Args:
+        prior: The assumed latent model.
+        guide: The trained encoder as a guide; ``None`` where the data are latents themselves, (N, D) or (N, T, D).
+        data: A tensor (N, ...), a tuple of such, or a :class:`pyro_ldm.datasets.Data`; held out, at best. Rows with
+            masked steps are left out.
+        parameters: Values of the prior's parameters, by site, or a tree with a posterior of them, over which P is then
+            averaged. By default draws from the guide, where it samples them.
+        views: From x to a tuple of views, as for :func:`pyro_ldm.fit`.
+        classifier: A scikit-learn classifier; :func:`~pyro_ldm.diagnostics.classifier.default_classifier` by default.
+        num_rows: Rows used at most, drawn at random.
+        num_references: How often rows are drawn from the prior, at least 2.
+        seed: Of everything random; the global random state is left as it was.
+
+    Shape:
+        N rows of data, at least 20 and two per latent dim, to a :class:`KLBounds`.
+
+    Raises:
+        ValueError: If there are too few rows, a latent is discrete, constant or not finite, the prior is flat, or a
+            parameter of the prior is not given.
+
+    References:
+        Hoffman and Johnson (2016), ELBO surgery (KL of the aggregated posterior from the prior).
+        Poole et al. (2019), On variational bounds of mutual information, eq. 8, 12 and 13.
+        https://arxiv.org/abs/1905.06922
+
+    Example:
+        >>> print(kl_bounds(ldm.priors.Gaussian(2), None, 0.7 * torch.randn(1000, 2)))
+        not matched: KL at least 0.2..., about 0.2... by ... (1000 rows)
+    """
+    if num_references < 2:
+        raise ValueError(f"num_references must be 2 or more, got {num_references}: values are read beside their spread")
+    with evaluating(prior, guide, seed=seed):
+        encoded = Encoded(prior, guide, data, parameters=parameters, views=views, num_rows=num_rows)
+        own = list(_estimates(encoded, encoded.values, classifier))
+        references = [
+            {e.name: e.kl for e in _estimates(encoded, encoded.draw(), classifier)} for _ in range(num_references)
+        ]
+        found = [e._replace(reference=tuple(r[e.name] for r in references)) for e in own]
+        log_prior = encoded.log_prob(encoded.values)
+        if encoded.stochastic:
+            for name, kind in (("leave-one-out", LOWER), ("include-self", UPPER)):
+                log_r = encoded.log_mixture(encoded.values, include_self=kind == UPPER)
+                found.append(_estimate(f"Mixture, {name}", kind, log_r - log_prior))
+    return _judge(found, float(log_prior.mean()), encoded.num_rows)
+
+
+def flattened(values: Values) -> Tensor:
+    """All sites of each row as one long vector, (N, D), float64 on the CPU."""
+    return torch.cat([value.flatten(1).double().cpu() for value in values.values()], dim=1)
+
+
+def _estimates(encoded: Encoded, values: Values, classifier: Any) -> Iterator[Estimate]:
+    """Those that need rows alone."""
+    log_prior, rows = encoded.log_prob(values), flattened(values)
+    if encoded.spherical:
+        estimators: dict[str, tuple[Entropy, str]] = {"KNN": (KNN(space=Sphere(num_spheres=len(values))), ESTIMATE)}
+    else:
+        estimators = {"LogDet": (LogDet(), LOWER), "KDE": (KDE(), LOWER), "KNN": (KNN(), ESTIMATE)}
+    series = all(value.dim() == 3 for value in values.values())
+    if encoded.spherical and (series or any(value.dim() != 2 for value in values.values())):
+        estimators = {"KNN, per step": (Separate(KNN(space=Sphere())), LOWER_ESTIMATE)}
+        rows_seen = torch.cat([value.double().cpu() for value in values.values()], dim=1)
+    elif series and len(rows) < ROWS_PER_COORDINATE * rows.shape[1]:
+        rows_seen = torch.cat([value.double().cpu() for value in values.values()], dim=-1)  # (N, T, D)
+        estimators = {
+            f"{name}, per step": (Separate(estimator), LOWER_ESTIMATE if kind == ESTIMATE else kind)
+            for name, (estimator, kind) in estimators.items()
+        }
+    else:
+        rows_seen = rows
+    dim = rows_seen.shape[-1]
+    if len(rows) < 2 * dim:
+        raise ValueError(
+            f"{len(rows)} rows of {dim} latent dims are too few for an entropy: pass {2 * dim} or more, better five "
+            "times that"
+        )
+    for name, (estimator, kind) in estimators.items():
+        yield _estimate(name, kind, estimator(rows_seen) - log_prior)
+    ratio = log_ratio(rows.numpy(), lambda: flattened(encoded.draw()).numpy(), classifier=classifier)
+    yield Estimate("classifier", LOWER, ratio.lower, ratio.standard_error)
+    yield _estimate("classifier, plug-in", ESTIMATE, torch.as_tensor(ratio.rows))
+
+
+def _estimate(name: str, kind: str, log_ratios: Tensor) -> Estimate:
+    return Estimate(name, kind, float(log_ratios.mean()), float(log_ratios.std() / len(log_ratios) ** 0.5))
+
+
+def _judge(found: list[Estimate], alignment: float, num_rows: int) -> KLBounds:
+    best = max((e for e in found if e.kind == LOWER), key=lambda e: e.kl)
+    uppers = [e for e in found if e.kind == UPPER]
+    estimates = [e for e in found if e.kind == ESTIMATE]
+    value = f"KL at least {best.kl:.2f}"
+    about = max(estimates, key=lambda e: e.kl - e.bias)
+    if uppers:
+        upper = min(e.kl for e in uppers)
+        value = f"KL between {best.kl:.2f} and {upper:.2f}"
+    else:
+        upper = about.kl - about.bias
+    value += f", about {about.kl - about.bias:.2f} by {about.name} ({num_rows} rows)"
+    matched = not any(e.exceeds for e in found)
+    return KLBounds(
+        estimates=tuple(found),
+        alignment=alignment,
+        num_rows=num_rows,
+        lower=best.kl,
+        upper=upper,
+        upper_is_bound=bool(uppers),
+        verdict=f"{'matched, as far as the rows tell' if matched else 'not matched'}: {value}".replace("-0.00", "0.00"),
+    )
