@@ -11,6 +11,7 @@ from pyro_ldm.diagnostics.events import Detection, detection_auc
 from pyro_ldm.diagnostics.forecast import ForecastSkill, forecast_skill
 from pyro_ldm.diagnostics.identifiability import MCC, amari_distance, mcc
 from pyro_ldm.diagnostics.importance import Importance, importance_khat
+from pyro_ldm.diagnostics.information import Information, mutual_information
 from pyro_ldm.diagnostics.probe import Probe, knn_probe, linear_probe
 from pyro_ldm.diagnostics.scores import gaussian_crps, log_score
 
@@ -25,6 +26,7 @@ __all__ = [
     "Detection",
     "ForecastSkill",
     "Importance",
+    "Information",
     "KLBounds",
     "Probe",
     "affine_r2",
@@ -43,5 +45,6 @@ __all__ = [
     "linear_probe",
     "log_score",
     "mcc",
+    "mutual_information",
     "pit",
 ]

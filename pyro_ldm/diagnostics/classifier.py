@@ -59,6 +59,7 @@ def log_ratio(rows: np.ndarray, draw: Callable[[], np.ndarray], *, classifier: A
         True
     """
     from sklearn.base import clone
+    from threadpoolctl import threadpool_limits
 
     if len(rows) < 20:
         raise ValueError(f"a classifier needs 20 rows or more, got {len(rows)}: encode more data")
@@ -69,7 +70,8 @@ def log_ratio(rows: np.ndarray, draw: Callable[[], np.ndarray], *, classifier: A
         seen, unseen = rows[halves != half], rows[halves == half]
         others = draw()
         labels = np.repeat([1, 0], [len(seen), len(others)])
-        fitted = clone(model).fit(np.concatenate([seen, others]), labels)
+        with threadpool_limits(1, user_api="openmp"):  # boosted trees of so few rows only wait for one another
+            fitted = clone(model).fit(np.concatenate([seen, others]), labels)
         offset = np.log(len(others) / len(seen))
 
         def score(z: np.ndarray, fitted: Any = fitted, offset: float = offset) -> np.ndarray:

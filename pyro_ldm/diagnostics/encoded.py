@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pyro
@@ -62,7 +63,10 @@ class Encoded:
         guide = _as_it_is if guide is None else guide
         self.prior = prior
         self.batch = _batch(data, views, num_rows, guide)
-        traces: list[Any] = [poutine.trace(guide).get_trace(*part) for part in self._parts()]
+        # Equal parts: a short last one might be too few rows for the guide's own estimator.
+        edges = torch.linspace(0, self.num_rows, 1 + -(-self.num_rows // CHUNK)).round().long().tolist()
+        self._parts = [slice(start, stop) for start, stop in pairwise(edges)]
+        traces: list[Any] = [poutine.trace(guide).get_trace(*self._rows(part)) for part in self._parts]
         sites = {
             name: site
             for name, site in traces[0].nodes.items()
@@ -76,7 +80,9 @@ class Encoded:
         ]
         self.stochastic = not any(isinstance(fn, Delta) for fn in self.conditionals[0].values())
         self.parameters = self._parameters(guide, parameters)
-        self.spherical = all(on_sphere(self._trace(self.parameters[0], 0).nodes[name]["fn"]) for name in sites)
+        self.spherical = all(
+            on_sphere(self._trace(self.parameters[0], self._parts[0]).nodes[name]["fn"]) for name in sites
+        )
 
     @property
     def num_rows(self) -> int:
@@ -85,7 +91,7 @@ class Encoded:
 
     def log_prob(self, values: Values) -> Tensor:
         """Log P at each row, (N,), nats."""
-        scores = [torch.cat([self._score(p, i, values) for i in self._starts()]) for p in self.parameters]
+        scores = [torch.cat([self._score(p, part, values) for part in self._parts]) for p in self.parameters]
         return torch.stack(scores).double().logsumexp(0).cpu() - math.log(len(scores))
 
     def draw(self) -> Values:
@@ -93,7 +99,7 @@ class Encoded:
         which = torch.randint(len(self.parameters), (self.num_rows,))
         rows: Values = {name: torch.empty_like(value) for name, value in self.values.items()}
         for number, parameters in enumerate(self.parameters):
-            traces = [self._trace(parameters, start) for start in self._starts()]
+            traces = [self._trace(parameters, part) for part in self._parts]
             own = (which == number).to(self.batch[0].device)
             for name, value in rows.items():
                 drawn = torch.cat([trace.nodes[name]["value"] for trace in traces])
@@ -103,40 +109,36 @@ class Encoded:
     def log_mixture(self, values: Values, *, include_self: bool) -> Tensor:
         r"""Log-density :math:`\log \tfrac1N \sum_j q(z_i \mid x_j)` of the encoder's own mixture, (N,), nats."""
         parts = []
-        for start in self._starts():
-            rows = {name: value[start : start + CHUNK] for name, value in values.items()}
+        for part in self._parts:
+            rows = {name: value[part] for name, value in values.items()}
             blocks = []
-            for other, conditional in zip(self._starts(), self.conditionals, strict=True):
+            for other, conditional in zip(self._parts, self.conditionals, strict=True):
                 scores = [fn.log_prob(rows[name].unsqueeze(1)) for name, fn in conditional.items()]
                 log_q = torch.stack(scores).sum(0)
-                if other == start and not include_self:
+                if other == part and not include_self:
                     log_q = log_q.clone().fill_diagonal_(-torch.inf)
                 blocks.append(log_q.double())
             parts.append(torch.cat(blocks, dim=-1).logsumexp(-1))
         return torch.cat(parts).cpu() - math.log(self.num_rows - (not include_self))
 
-    def _starts(self) -> range:
-        return range(0, self.num_rows, CHUNK)
+    def _rows(self, part: slice) -> tuple:
+        return tuple(tensor[part] for tensor in self.batch)
 
-    def _parts(self) -> Iterator[tuple]:
-        return (tuple(tensor[start : start + CHUNK] for tensor in self.batch) for start in self._starts())
-
-    def _trace(self, parameters: Values, start: int, values: Values | None = None) -> Any:
+    def _trace(self, parameters: Values, part: slice, values: Values | None = None) -> Any:
         """The prior on a part of the batch, its discrete sites enumerated where it asks for it."""
-        part = tuple(tensor[start : start + CHUNK] for tensor in self.batch)
-        given = {name: value[start : start + CHUNK] for name, value in (values or {}).items()}
+        given = {name: value[part] for name, value in (values or {}).items()}
         program = poutine.condition(self.prior, data={**parameters, **given})
         if values is not None:
             program = poutine.enum(program, first_available_dim=-2)
         try:
-            return poutine.trace(program).get_trace(*part)
+            return poutine.trace(program).get_trace(*self._rows(part))
         except NotImplementedError as error:
             raise ValueError(
                 f"the prior is flat over a site, so that there is no KL(R || P) to bound: pass a proper prior ({error})"
             ) from error
 
-    def _score(self, parameters: Values, start: int, values: Values) -> Tensor:
-        trace = self._trace(parameters, start, values)
+    def _score(self, parameters: Values, part: slice, values: Values) -> Tensor:
+        trace = self._trace(parameters, part, values)
         local = {name: site for name, site in trace.nodes.items() if site["type"] == "sample" and _in_batch(site)}
         unseen = [
             n for n, s in local.items() if n not in values and _is_latent(s) and not s["infer"].get("_enumerate_dim")
@@ -152,7 +154,7 @@ class Encoded:
 
     def _parameters(self, guide: Callable, given: Any) -> list[Values]:
         """What the prior is conditioned on, one dict per draw; one empty dict if it has no parameters."""
-        part = next(self._parts())
+        part = self._rows(self._parts[0])
         trace = poutine.trace(poutine.condition(self.prior, data=self._first(part))).get_trace(*part)
         names = [n for n, s in trace.nodes.items() if _is_latent(s) and not _in_batch(s)]
         if not names:

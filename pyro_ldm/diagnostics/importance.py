@@ -39,6 +39,7 @@ class Importance:
         latents: Weights P / R at rows of R: do the latents cover the prior?
         prior: Weights R / P at draws from P: does the prior cover the latents?
         missed: Share of the prior's draws where 1 % of the latents are, those of least R / P: 0.01 if R is P.
+        strayed: Share of the latents where 1 % of the prior's draws are, those of most R / P: likewise.
         num_rows: Rows of the encoder.
         verdict: The finding, in one sentence.
     """
@@ -46,6 +47,7 @@ class Importance:
     latents: Tail
     prior: Tail
     missed: float
+    strayed: float
     num_rows: int
     verdict: str
 
@@ -72,9 +74,9 @@ def importance_khat(
     mass that (almost) none of the latents cover. The other direction, R / P over draws from the prior, asks for latents
     where the prior has no mass, such as heavier tails: k above 0.7 there. For R = N(0, s^2), s < 1, and P = N(0, 1), k
     is 1 - s^2 in the limit; its estimate, from a tail of few rows, is uncertain by about 0.15 at N = 3000. So the
-    verdict is *not covered*, too, where a fifth of the prior's draws are where 1 % of the latents are; and where the
-    effective share is over nine tenths, so that weights are nearly equal, k does not count. Whether the two match where
-    most mass is, :func:`~pyro_ldm.diagnostics.bounds.kl_bounds` says.
+    verdict is *not covered*, too, where a fifth of the one are where 1 % of the other are; and where the effective
+    share is over nine tenths, so that weights are nearly equal, k does not count. Whether the two match where most mass
+    is, :func:`~pyro_ldm.diagnostics.bounds.kl_bounds` says.
 
     The ratio is from a classifier (:func:`~pyro_ldm.diagnostics.classifier.log_ratio`), which is within 0.2 of the k of
     the exact ratio for Gaussians of 1, 2 and 8 dims, on average; kernels overstate k (0.9 where R = P at D = 8), and
@@ -103,7 +105,7 @@ def importance_khat(
         https://arxiv.org/abs/1507.02646.
 
     Example:
-        >>> print(importance_khat(ldm.priors.Gaussian(2), None, 0.2 * torch.randn(2000, 2)))
+        >>> print(importance_khat(ldm.priors.Gaussian(2), None, 0.5 * torch.randn(2000, 2)))
         not covered: the prior has mass where (almost) no latents are; k-hat ...
     """
     from pyro_ldm.diagnostics.arviz import psis
@@ -116,7 +118,9 @@ def importance_khat(
         ratio = log_ratio(rows, lambda: flattened(encoded.draw()).numpy(), classifier=classifier)
     latents, prior_tail = _tail(-ratio.rows, psis), _tail(ratio.draws, psis)
     missed = float((ratio.draws <= np.quantile(ratio.rows, FEW)).mean())
-    return Importance(latents, prior_tail, missed, len(rows), _verdict(latents, prior_tail, missed))
+    strayed = float((ratio.rows >= np.quantile(ratio.draws, 1 - FEW)).mean())
+    verdict = _verdict(latents, prior_tail, missed, strayed)
+    return Importance(latents, prior_tail, missed, strayed, len(rows), verdict)
 
 
 def _tail(log_weights: np.ndarray, psis: Callable) -> Tail:
@@ -125,13 +129,15 @@ def _tail(log_weights: np.ndarray, psis: Callable) -> Tail:
     return Tail(float(k_hat), float(1 / (len(smoothed) * (np.exp(smoothed) ** 2).sum())))
 
 
-def _verdict(latents: Tail, prior: Tail, missed: float) -> str:
-    values = f"k-hat {latents.k_hat:.2f} and {prior.k_hat:.2f} the other way"
-    values += f", {missed:.0%} of the prior's draws where 1% of the latents are"
+def _verdict(latents: Tail, prior: Tail, missed: float, strayed: float) -> str:
+    values = (
+        f"k-hat {latents.k_hat:.2f} and {prior.k_hat:.2f} the other way, {missed:.0%} of the prior's draws where 1 % "
+    )
+    values += f"of the latents are and {strayed:.0%} the other way"
     holes = []
     if latents.heavier(BAD) or missed > MANY:
         holes.append("the prior has mass where (almost) no latents are")
-    if prior.heavier(BAD):
+    if prior.heavier(BAD) or strayed > MANY:
         holes.append("there are latents where the prior has (almost) no mass")
     if holes:
         return f"not covered: {' and '.join(holes)}; {values}"

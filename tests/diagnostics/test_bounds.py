@@ -136,6 +136,12 @@ def test_views_are_one_vector():
     assert wrong.verdict.startswith("not matched")
 
 
+def test_no_part_of_the_rows_is_too_short_for_the_guide_s_own_estimator():
+    guide = ldm.guides.Views(nn.Identity(), ldm.entropy.Joint(ldm.entropy.LogDet()))  # of 4 dims: 5 rows at least
+    z = torch.randn(258, 2)  # one more than 256, and one
+    assert kl_bounds(ldm.priors.GaussianViews(2), guide, (z, z + torch.randn(258, 2)), **LINEAR).num_rows == 258
+
+
 def test_series_jointly_or_step_by_step():
     prior = ldm.priors.Kalman(1, num_steps=10)
     with torch.no_grad():
