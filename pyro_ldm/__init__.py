@@ -1,7 +1,18 @@
 """Latent Distribution Matching in Pyro: an assumed latent model, an encoder, and a stock ELBO."""
 
 from pyro_ldm import entropy  # noqa: I001  (lowest layer first)
-from pyro_ldm import baselines, datasets, diagnostics, distributions, encoders, guides, posterior, priors, runs, training
+from pyro_ldm import (
+    baselines,
+    datasets,
+    diagnostics,
+    distributions,
+    encoders,
+    guides,
+    posterior,
+    priors,
+    runs,
+    training,
+)
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.encoders.encode import encode
 from pyro_ldm.guides.sample_views import sample_views

@@ -374,13 +374,13 @@ def test_warnings_are_lines_said_once(csv, tmp_path, capsys):
 
 
 def test_ctrl_c_leaves_a_run_to_go_on_with(csv, tmp_path, capsys, monkeypatch):
-    from pyro_ldm.cli import commands
+    from pyro_ldm.cli import fit as command
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "fit", interrupted)
+        patch.setattr(command, "fit", interrupted)
         run(csv, "--out", tmp_path / "run", code=130)
     assert "--resume" in capsys.readouterr().err
     assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
@@ -555,4 +555,4 @@ class TestMistakes:
         assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
 
     def test_unknown_command(self, capsys):
-        assert main(["train"]) == 2 and "commands: fit, list" in capsys.readouterr().err
+        assert main(["train"]) == 2 and "commands: fit, diagnose, compare, list" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyro_ldm import encoders, entropy, priors
+from pyro_ldm import baselines, encoders, entropy, priors
 
 
 def _classes(package, base: type, *, hide: tuple[str, ...] = ()) -> dict[str, type]:
@@ -26,14 +26,22 @@ ARRANGEMENTS = _classes(entropy, entropy.Arrangement, hide=("Arrangement",))
 ENTROPIES = _classes(entropy, entropy.Entropy, hide=("Arrangement", *ARRANGEMENTS))
 KERNELS = _classes(entropy, entropy.Kernel, hide=("Kernel",))
 SPACES = _classes(entropy, entropy.Space, hide=("Space",))
-PRIORS = _classes(priors, priors.Prior, hide=("Prior", *WITHOUT))
+PRIORS = _classes(priors, priors.Prior, hide=("Prior", *WITHOUT)) | {"DeepMarkov": baselines.DeepMarkov}
 ENCODERS: dict[str, type] = {n: getattr(encoders, n) for n in ("MLP", "ConvNet", "ResNet18", "Linear")}
 AUGMENTATIONS: dict[str, type] = {
     n: getattr(encoders, n) for n in ("Affine", "ColorJitter", "Crop", "Cutout", "Flip", "Mask", "Noise")
 }
-CLASSES = {"prior": PRIORS, "entropy": ENTROPIES, "encoder": ENCODERS}
-# Those whose default depends on the data, with an example.
-NAMED = {"entropy": "KNN", "encoder": "MLP"}
+DECODERS: dict[str, type] = {n: getattr(baselines, n) for n in ("MLPDecoder", "ConvDecoder")}
+LIKELIHOODS = _classes(baselines, baselines.Likelihood, hide=("Likelihood",))
+CLASSES = {
+    "prior": PRIORS,
+    "entropy": ENTROPIES,
+    "encoder": ENCODERS,
+    "decoder": DECODERS,
+    "likelihood": LIKELIHOODS,
+}
+# Those without a default, or with one that depends on the data, with an example.
+NAMED = {"entropy": "KNN", "encoder": "MLP", "decoder": "MLPDecoder", "likelihood": "Gaussian"}
 PROGRAM = "pyro_ldm.cli.Program"
 
 
@@ -48,7 +56,7 @@ def known(value: str, kind: str, table: dict[str, Any]) -> Any:
         return found
     near = difflib.get_close_matches(value.lower(), [n.lower() for n in table], n=1)
     hint = next((f": did you mean {n}?" for n in table if near and n.lower() == near[0]), ".")
-    own = ", or file.py:name of your own" if kind in ("prior", "encoder") else ""
+    own = ", or file.py:name of your own" if kind in ("prior", "encoder", "decoder") else ""
     raise ValueError(f"unknown {kind} {value!r}{hint} Known: {', '.join(sorted(table))}{own}")
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from pyro_ldm import entropy
+from pyro_ldm.baselines import Likelihood
 from pyro_ldm.cli.choices import spell_out
 
 # What the data and the other choices say.
-SHAPE = {"latent_dim", "in_features", "out_features", "in_shape", "num_steps"}
+SHAPE = {"latent_dim", "in_features", "out_features", "in_shape", "out_shape", "num_steps"}
 
 
 def make_parser():
@@ -21,6 +22,7 @@ def make_parser():
     from jsonargparse.typing import PositiveFloat, PositiveInt, restricted_number_type
 
     rows = restricted_number_type("Rows", int, (">=", 2))
+    share = restricted_number_type("Share", float, [(">=", 0), ("<", 1)])
     seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])
     text = "Fit a prior and an encoder to data. DATA is a built-in name, or a file: npy, npz, csv, parquet, images."
     parser: Any = ArgumentParser(prog="pyro-ldm fit DATA", description=text, exit_on_error=False)
@@ -34,8 +36,10 @@ def make_parser():
     )
     for name, base, default in (
         ("prior", nn.Module, "Gaussian"),
-        ("entropy", entropy.Entropy, "KNN, of series LogDet"),
+        ("entropy", entropy.Entropy, "KNN, of series LogDet, with a decoder Conditional"),
         ("encoder", nn.Module, "ConvNet of images, Linear for Jacobian, else MLP; of series, on every step"),
+        ("decoder", nn.Module, "none; with one the likelihood is kept, and the fit is a VAE"),
+        ("likelihood", Likelihood, "Gaussian, of a learned scale, where there is a decoder"),
     ):
         parser.add_subclass_arguments(
             base, name, skip=SHAPE, required=False, help=f"See pyro-ldm list, for each {name} (default: {default})."
@@ -48,6 +52,19 @@ def make_parser():
         "or padded series, else Separate).",
     )
     parser.add_argument("--augment", type=list[str], default=[], help="Of two views: [Affine,Noise], say.")
+    parser.add_argument("--beta", type=PositiveFloat | None, help="Weight of the KL of a beta-VAE.")
+    parser.add_argument("--particles", type=PositiveInt | None, help="Train by the IWAE bound of so many particles.")
+    parser.add_argument(
+        "--pseudo_inputs",
+        type=PositiveInt | None,
+        help="Of a VAE: a VampPrior of so many pseudo-inputs in place of the prior.",
+    )
+    parser.add_argument(
+        "--held_out",
+        type=share,
+        default=0.0,
+        help="Share of the data to keep from the fit, for pyro-ldm compare: the same rows whatever the seed.",
+    )
     parser.add_argument("--epochs", type=PositiveInt, default=20, help="Passes over the data.")
     parser.add_argument(
         "--batch_size", type=rows | None, help="Rows of a batch (default: 256; of series 32, and 64 unless Pooled)."
@@ -110,6 +127,7 @@ TAKES = {
     "PositiveInt": "a whole number of at least 1",
     "PositiveFloat": "a number above 0",
     "Rows": "a whole number of at least 2",
+    "Share": "a share, from 0 to below 1",
     "Seed": "a whole number from 0 to 2^32 - 1",
     "Sequence": "a list such as [A,B]",
     "list": "a list such as [A,B]",

@@ -47,11 +47,14 @@ class Program(nn.Module):
 
 
 def _from_file(path: Path):
+    from cloudpickle import register_pickle_by_value
+
     if not path.is_file():
         raise ValueError(f"there is no file {path}: check the path in {path}:name")
     spec: Any = importlib.util.spec_from_file_location(f"program_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # as dataclasses and pickle expect
+    register_pickle_by_value(module)  # a chain of NUTS may run in a process that knows no such module
     try:
         with _importing_from(path.resolve().parent):
             spec.loader.exec_module(module)

@@ -29,7 +29,9 @@ STARTS = 10  # draws from the prior, of which a chain starts at the likeliest: d
 TRIES = 100
 GRADIENTS = 10  # of a step, about: what a chain will take is guessed by it
 WORTH = 20.0  # seconds of sampling above which processes are worth starting
+FOR_A_COVARIANCE = 10  # steps of warm-up for each parameter: with fewer its estimate is worse than none
 MAX_TREE_DEPTH = 10
+FIRST_DEPTH = 5  # in the first quarter of the warm-up: until parameters are scaled, longer trees are wasted
 
 
 class Settings(NamedTuple):
@@ -77,7 +79,7 @@ def run_chains(given: Given, settings: Settings, *, num_chains: int, progress: b
 
 
 def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int], Any]) -> Chain:
-    """One chain of NUTS, with a diagonal mass matrix.
+    """One chain of NUTS, with a dense mass matrix where the warm-up is long enough to learn one, else a diagonal one.
 
     Args:
         given: A prior with parameters, and latents.
@@ -97,14 +99,19 @@ def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int]
             evaluations += 1
             return potential(parameters)
 
+        size = sum(value.numel() for value in start.values())
         kernel: Any = NUTS(
-            potential_fn=counted, target_accept_prob=settings.target_accept, max_tree_depth=MAX_TREE_DEPTH
+            potential_fn=counted,
+            target_accept_prob=settings.target_accept,
+            max_tree_depth=MAX_TREE_DEPTH,
+            full_mass=settings.warmup_steps >= FOR_A_COVARIANCE * size,
         )
         kernel.initial_params = start
         kernel.setup(settings.warmup_steps)
         state = start
         for step in range(settings.warmup_steps + settings.num_samples):
             evaluations = 0
+            kernel._max_tree_depth = FIRST_DEPTH if 4 * step < settings.warmup_steps else MAX_TREE_DEPTH
             state = kernel.sample(state)
             tick(step + 1)
             if step < settings.warmup_steps:

@@ -46,7 +46,8 @@ def nuts(
         z: Latents (N, ...), or a dict of them by site, such as ``{"z": z, "z_prime": z_prime}``.
         batch: What the prior is called with, such as ``(x, mask)``; ``(z,)``, of the first site, by default.
         num_samples: Draws of each chain.
-        warmup_steps: Steps before them, in which step size and mass matrix are adapted.
+        warmup_steps: Steps before them, in which step size and mass matrix are adapted. With ten for each parameter the
+            matrix is dense, so that parameters that trade off do not slow it down; with fewer, diagonal.
         num_chains: Chains; R-hat takes at least two.
         target_accept: Acceptance probability that the step size is adapted to: larger is slower and safer.
         seed: Of the chains; the global random state is left as it was.

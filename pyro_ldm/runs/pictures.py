@@ -18,7 +18,7 @@ PATHS = (BLUE, ORANGE, GREEN)
 
 
 def curves(fit: Fit) -> Any:
-    """Loss, and its split into alignment and uniformity, over the epochs; nats per datum.
+    """Loss, and its split into alignment, uniformity and, with a likelihood, reconstruction; nats per datum.
 
     Returns:
         A matplotlib figure.
@@ -29,12 +29,13 @@ def curves(fit: Fit) -> Any:
     for name, colour in (("loss", BLUE), ("validation_loss", ORANGE)):
         if name in history:
             left.plot(history["epoch"], history[name], color=colour, marker=marker, label=name.replace("_", " "))
-    if fit.reference:
+    if fit.reference and fit.terms.reconstruction is None:
         left.axhspan(min(fit.reference), max(fit.reference), color=GREY, alpha=0.5, label="draws from the prior")
-    left.set_title(f"loss: {fit.terms.divergence}")
-    for name, colour in (("alignment", GREEN), ("uniformity", ORANGE)):
+    left.set_title(f"loss: {fit.terms.objective}")
+    parts = [n for n in ("alignment", "uniformity", "reconstruction") if n in history]
+    for name, colour in zip(parts, (GREEN, ORANGE, BLUE), strict=False):
         right.plot(history["epoch"], history[name], color=colour, marker=marker, label=name)
-    right.set_title("its split: loss = -(alignment + uniformity)")
+    right.set_title(f"its split: loss = -({' + '.join(parts)})")
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("epoch")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_ldm.baselines import Generative
 from pyro_ldm.diagnostics import affine_r2, forecast_skill
 from pyro_ldm.distributions import AdaptiveSSM, LinearGaussianSSM
 from pyro_ldm.training import Fit
@@ -49,8 +50,13 @@ class StateSpace:
     @classmethod
     def of(cls, fit: Fit, data: Any) -> "StateSpace | None":
         """That of a fit; ``None`` where its prior has none, or has one for each draw of its hyperparameters."""
-        prior = fit.objective.prior
-        if not isinstance(prior, nn.Module) or not hasattr(prior, "distribution") or fit.terms.global_kl:
+        return None if fit.terms.global_kl else cls.of_prior(fit.objective.prior, data)
+
+    @classmethod
+    def of_prior(cls, prior: Any, data: Any) -> "StateSpace | None":
+        """That of a prior without Bayesian hyperparameters; ``None`` where it has none."""
+        prior = prior.prior if isinstance(prior, Generative) else prior
+        if not isinstance(prior, nn.Module) or not hasattr(prior, "distribution"):
             return None
         found = cls(prior)
         with torch.no_grad():

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyro_ldm.baselines import Generative, posterior_collapse
 from pyro_ldm.diagnostics import collapse
+from pyro_ldm.runs.held_out import fingerprint
 from pyro_ldm.runs.pictures import curves, filters, filters_of, latent_space
 from pyro_ldm.runs.series import StateSpace, scores
 from pyro_ldm.runs.series_pictures import NUM_STEPS, filtering
@@ -24,15 +26,24 @@ NUM_PATHS = 3  # series drawn as paths in the latent space
 MIN_STEPS = 5  # of a picture of the filter: fewer have no middle fifth to leave out
 
 
-def write_run(folder: str | os.PathLike[str], fit: Fit, data: Any, *, settings: dict[str, Any]) -> dict[str, Any]:
+def write_run(
+    folder: str | os.PathLike[str],
+    fit: Fit,
+    data: Any,
+    *,
+    settings: dict[str, Any],
+    held_out: Tensor | None = None,
+) -> dict[str, Any]:
     """Write a fit and what it makes of the data.
 
     * ``weights.safetensors``: prior and guide, for :func:`load_weights`;
     * ``latents.npz``: z (N, D) of each datum, or (N, T, D) of series, without augmentation, with y, truth and mask
       where the data have them; under :class:`~pyro_ldm.priors.Kalman` also the filter's means and standard deviations
-      of the state, filter_loc and filter_scale (N, T, S). What is masked is NaN;
+      of the state, filter_loc and filter_scale (N, T, S). What is masked is NaN. Where rows were held out, split (N,)
+      is True for them;
     * ``history.csv``: a row per epoch;
-    * ``summary.json``: terms in nats per datum, the verdicts, settings and versions, and the :func:`scores` of series;
+    * ``summary.json``: terms in nats per datum, the verdicts, settings and versions, a fingerprint of the data, and the
+      :func:`scores` of series;
     * ``latents.png``, ``curves.png``, ``filters.png`` where the encoder is linear on images, and ``filter.png``, one
       series as filtered, interpolated and foretold, under :class:`~pyro_ldm.priors.Kalman`.
 
@@ -41,6 +52,7 @@ def write_run(folder: str | os.PathLike[str], fit: Fit, data: Any, *, settings: 
         fit: The fit.
         data: What to encode, a :class:`pyro_ldm.datasets.Data`.
         settings: What else the summary is to say; JSON's types.
+        held_out: Which of the data the fit has not seen, (N,), boolean; none by default.
 
     Returns:
         The summary.
@@ -53,7 +65,7 @@ def write_run(folder: str | os.PathLike[str], fit: Fit, data: Any, *, settings: 
     series = z.dim() == 3
     mask = data.mask if series and data.mask is not None else torch.ones(z.shape[:-1], dtype=torch.bool)
     space = StateSpace.of(fit, data) if series else None
-    arrays = {"z": _there(z, mask), "y": data.y, "truth": data.truth, "mask": data.mask}
+    arrays = {"z": _there(z, mask), "y": data.y, "truth": data.truth, "mask": data.mask, "split": held_out}
     if space is not None:
         moments = space.filter(data.x, z, data.mask)
         arrays |= {name: _there(m, mask) for name, m in zip(("filter_loc", "filter_scale"), moments, strict=True)}
@@ -67,12 +79,15 @@ def write_run(folder: str | os.PathLike[str], fit: Fit, data: Any, *, settings: 
         "reference": list(fit.reference),
         "verdict": verdict(fit),
         "collapse": str(collapse(z[mask])),
+        "data": fingerprint(data),
         "epochs": len(fit.history),
         "starts": [loss if math.isfinite(loss) else None for loss in fit.starts],
         "settings": settings,
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in ("pyro_ldm", "torch", "pyro-ppl")},
     }
+    if isinstance(fit.objective.prior, Generative):
+        summary["posterior_collapse"] = str(posterior_collapse(_there(z, mask)))
     if series:
         summary["series"] = scores(z, data, space)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

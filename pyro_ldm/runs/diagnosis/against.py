@@ -1,0 +1,69 @@
+"""What a run is held against: true latents from a file, or the latents of another run."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_ldm.runs.write import load_latents
+
+
+class Against(NamedTuple):
+    """What :func:`read_against` found.
+
+    Attributes:
+        name: What to call it.
+        truth: True latents, (N, K) or (N, T, K), if it was a file of such.
+        latents: Latents of another run, (N, D) or (N, T, D), if it was one.
+    """
+
+    name: str
+    truth: Tensor | None = None
+    latents: Tensor | None = None
+
+
+def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor) -> Against:
+    """An npz file's array ``truth``, or another run's latents, a row for each of these.
+
+    Args:
+        path: Of the file, or the run's folder.
+        z: The latents of the run itself, (N, D) or (N, T, D).
+        there: Which of them are no padding, (N,) or (N, T).
+
+    Raises:
+        ValueError: If there is no such file or run, it has no such array, or another number of rows or steps, or values
+            that are not finite.
+    """
+    path = Path(path)
+    if path.is_dir():
+        other = load_latents(path)["z"]
+        _check(other, z, f"the latents of {path}", "pass a run of the same data")
+        return Against(path.name or str(path), latents=other)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}: pass an npz file with an array truth, or the folder of another run")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = list(getattr(file, "files", []))
+            truth = file["truth"] if "truth" in names else None
+    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path} cannot be read: save true latents by numpy.savez({path.name!r}, truth=...)"
+        ) from error
+    if truth is None:
+        raise ValueError(f"{path} has no array 'truth', it has {names}: name the true latents so")
+    if truth.dtype.kind not in "biuf":
+        raise ValueError(f"truth in {path} is of type {truth.dtype}: save it as numbers")
+    values = torch.as_tensor(truth, dtype=torch.float64)
+    _check(values, z, f"truth in {path}", "save a row for each of the data, in their order")
+    if not torch.isfinite(values[there]).all():
+        raise ValueError(f"truth in {path} has NaN or infinite values: leave such data out of the run, or fill them in")
+    return Against(path.name, truth=values)
+
+
+def _check(values: Tensor, z: Tensor, what: str, remedy: str) -> None:
+    wanted = ", ".join([*map(str, z.shape[:-1]), "K"])
+    if values.dim() != z.dim() or values.shape[:-1] != z.shape[:-1]:
+        raise ValueError(f"{what} has shape {tuple(values.shape)} where ({wanted}) is wanted: {remedy}")

@@ -1,0 +1,239 @@
+"""A diagnosis tells a matched prior from a wrong one, says what it could not measure, and writes all or nothing."""
+
+import json
+import math
+
+import numpy
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import pyro_ldm as ldm
+from pyro_ldm.diagnostics.arviz import group, has_group, load
+from pyro_ldm.posterior.default_priors import default_priors
+from pyro_ldm.runs.diagnosis import findings
+from pyro_ldm.runs.diagnosis.case import look_at
+from pyro_ldm.runs.diagnosis.diagnose import diagnose
+from pyro_ldm.runs.diagnosis.recovery import bands
+from pyro_ldm.runs.report import Section
+
+FILES = {"check.png", "diagnosis.json", "posterior.nc", "report.html"}
+TURN = torch.tensor([[math.cos(0.5), -math.sin(0.5)], [math.sin(0.5), math.cos(0.5)]])
+
+
+@pytest.fixture(autouse=True)
+def in_float32():
+    """As data sets are."""
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without the parts and pictures that take long."""
+    monkeypatch.setattr("pyro_ldm.posterior.checks.PredictiveCheck.picture", lambda _: Figure(figsize=(2, 1)))
+    for name in ("compare_priors", "kl_bounds", "importance_khat"):
+        monkeypatch.setattr(findings, name, _unmeasured)
+
+
+def _unmeasured(*_, **__):
+    raise ValueError("left out of this test")
+
+
+def a_run(folder, prior, x, *, guide=None, entropy=None, **fields):
+    """A run whose encoder passes its data on, as a fit of no steps leaves it."""
+    data = ldm.datasets.Data(x, **fields)
+    guide = guide or ldm.guides.Deterministic(torch.nn.Identity(), entropy or ldm.entropy.LogDet())
+    row = {"epoch": 1.0, "loss": 1.0, "alignment": -2.0, "uniformity": 1.0}
+    fit = ldm.Fit(ldm.Objective(prior, guide), ldm.Terms(-2.0, 1.0, 1.0, 0.0, "KL"), [row])
+    ldm.runs.write_run(folder, fit, data, settings={"seed": 0})
+    return prior, guide, data
+
+
+def section(diagnosis, title) -> Section:
+    (found,) = [section for section in diagnosis.sections if section.title == title]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of short chains
+class TestWhole:
+    """All parts, on latents that are from the prior and on others."""
+
+    @pytest.fixture(autouse=True)
+    def few_priors(self, monkeypatch):
+        """To compare with: NUTS takes seconds for each."""
+        few = lambda z: {name: default_priors(z)[name] for name in ("Gaussian", "Laplace")}  # noqa: E731
+        monkeypatch.setattr(findings, "default_priors", few)
+
+    def test_a_prior_that_is_right(self, tmp_path):
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(400, 2), name="right")
+        found = diagnose(tmp_path, *run, progress=False)
+        for title in ("Match with the prior", "Cover", "Collapse", "Fit of each dim", "Other priors"):
+            assert section(found, title).good, (title, section(found, title).verdict)
+        assert {"kl.png", "priors.png"} | FILES <= {path.name for path in tmp_path.iterdir()}
+        assert abs(found.numbers["elpd lost to the best prior, nats"]) < 4
+
+    def test_a_prior_that_is_wrong(self, tmp_path):
+        z = torch.stack([torch.randn(400), dist.Exponential(1.0).sample((400,))], 1)
+        found = diagnose(tmp_path, *a_run(tmp_path, ldm.priors.Gaussian(2), z, name="wrong"), progress=False)
+        assert section(found, "Match with the prior").good is False and "not matched" in str(found)
+        assert section(found, "Fit of each dim").good is False and "dim 1" in section(found, "Fit of each dim").verdict
+        assert section(found, "Other priors").good is False
+        assert section(found, "Collapse").good
+        # KL of (N(0, 1), Exp(1)) from N(0, I): -1 + log(2 pi) / 2 + E[z^2] / 2 = 0.919 nats.
+        assert found.numbers["KL(R || P) at least, nats per datum"] == pytest.approx(0.919, abs=0.25)
+
+
+@pytest.mark.usefixtures("quick")
+class TestParts:
+    def test_misfits_in_words_and_in_the_report(self, tmp_path):
+        z = torch.stack([torch.randn(300), dist.StudentT(3.0).sample((300,))], 1)
+        name = "<script>alert(1)</script>"
+        found = diagnose(tmp_path, *a_run(tmp_path, ldm.priors.Gaussian(2), z, name=name), progress=False)
+        verdict = section(found, "Fit of each dim").verdict
+        assert verdict.startswith("misfit") and "dim 1" in verdict and "dim 0" not in verdict
+        page = (tmp_path / "report.html").read_text()
+        assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "dim 1: tails heavier" in page
+        assert page.count("<img ") == 3  # the fit's two, and the check's
+
+    def test_what_cannot_be_measured_is_said(self, tmp_path):
+        """Collapsed latents break most parts; the report is written all the same, and says why."""
+        z = torch.stack([torch.randn(100), torch.zeros(100)], 1)
+        found = diagnose(tmp_path, *a_run(tmp_path, ldm.priors.Gaussian(2), z), progress=False)
+        assert section(found, "Collapse").good is False
+        for title in ("Match with the prior", "Fit of each dim"):
+            assert section(found, title).verdict.startswith("not measured: ") and section(found, title).good is None
+        assert "constant" in section(found, "Fit of each dim").verdict
+        assert (tmp_path / "report.html").exists() and has_group(load(tmp_path / "posterior.nc"), "latents")
+
+    def test_titles(self, tmp_path, monkeypatch):
+        """What could not be measured stands under the title of what would have been."""
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2), truth=torch.randn(60, 2))
+        measured = [s.title for s in diagnose(tmp_path, *run, progress=False).sections]
+        monkeypatch.setattr(findings, "predictive_check", _unmeasured)
+        monkeypatch.setattr("pyro_ldm.runs.diagnosis.recovery.agreement", _unmeasured)
+        assert [s.title for s in diagnose(tmp_path, *run, progress=False).sections] == measured
+
+    def test_leaves_no_trace(self, tmp_path):
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
+        before, state = torch.rand(3), torch.get_rng_state()
+        found = diagnose(tmp_path, *run, progress=False)
+        assert torch.equal(torch.get_rng_state(), state) and not pyro.get_param_store().keys() and len(before) == 3
+        again = diagnose(tmp_path, *run, progress=False)
+        assert found.numbers == again.numbers and str(found) == str(again)
+
+    def test_all_or_nothing(self, tmp_path, monkeypatch):
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
+        diagnose(tmp_path, *run, progress=False)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        (tmp_path / ".diagnosis.partial").mkdir()  # of one that was killed
+        (tmp_path / ".diagnosis.partial" / "report.html").write_text("half of it")
+
+        def full(*_):
+            raise OSError("no space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pyro_ldm.runs.diagnosis.files.save", full)
+            with pytest.raises(OSError, match="no space"):
+                diagnose(tmp_path, *run, seed=1, progress=False)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        diagnose(tmp_path, *run, seed=1, progress=False)
+        assert json.loads((tmp_path / "diagnosis.json").read_text())["facts"]["diagnosis: seed"] == "1"
+
+    def test_pictures_of_an_earlier_diagnosis_go(self, tmp_path):
+        truth = torch.randn(60, 2)
+        prior, guide, data = a_run(tmp_path, ldm.priors.Gaussian(2), truth, truth=truth)
+        found = diagnose(tmp_path, prior, guide, data, progress=False)
+        assert section(found, "Recovery of the truth").verdict.startswith("identified up to order, sign and scale")
+        assert (tmp_path / "recovery.png").exists()
+        diagnose(tmp_path, prior, guide, ldm.datasets.Data(data.x), progress=False)
+        assert not (tmp_path / "recovery.png").exists() and (tmp_path / "latents.png").exists()
+
+    def test_other_latents_than_the_run_s(self, tmp_path):
+        prior, guide, data = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
+        for x in (data.x.flip(0), data.x[:50]):
+            with pytest.raises(ValueError, match="has changed since"):
+                diagnose(tmp_path, prior, guide, ldm.datasets.Data(x), progress=False)
+
+    def test_not_a_run(self, tmp_path):
+        prior, guide, data = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
+        with pytest.raises(ValueError, match="finished run"):
+            diagnose(tmp_path / "nowhere", prior, guide, data, progress=False)
+
+    def test_the_posterior_s_draws_are_exported(self, tmp_path):
+        """Latents N(0, 2^2) and a scale of their prior: exp of what an AutoNormal was set to, drawn and written."""
+        from pyro import poutine
+        from pyro.infer.autoguide import AutoNormal, init_to_value
+
+        prior = ldm.priors.Gaussian(2, scale=dist.LogNormal(torch.zeros(2), 1.0).to_event(1))
+        encoder = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.LogDet())
+        start = init_to_value(values={"scale": torch.tensor([2.0, 2.0])})
+        auto = AutoNormal(poutine.block(prior, hide=["z"]), init_loc_fn=start, init_scale=0.03)
+        x = 2 * torch.randn(500, 2)
+        objective = ldm.Objective(prior, ldm.guides.Compose(auto, encoder))
+        objective.check(x)
+        run = a_run(tmp_path, prior, x, guide=objective.guide)
+        found = diagnose(tmp_path, *run, progress=False)
+        scale = group(load(tmp_path / "posterior.nc"), "posterior")["scale"]
+        assert scale.shape == (1, 1000, 2) and numpy.allclose(scale.mean(("chain", "draw")), 2.0, atol=0.02)
+        assert "k-hat" in section(found, "The prior's parameters").verdict
+        assert section(found, "Fit of each dim").good  # by these draws, not those of the wide prior
+        assert (tmp_path / "parameters.png").exists()
+
+    def test_held_out_rows_are_the_ones_looked_at(self):
+        held_out = torch.arange(400) % 2 == 1
+        guide = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.LogDet())
+        data = ldm.datasets.Data(torch.randn(400, 2))
+        case = look_at(ldm.priors.Gaussian(2), guide, data, views=None, held_out=held_out, seed=0)
+        assert sorted(case.rows.tolist()) == list(range(1, 400, 2)) and "200 held-out rows" in case.of_how_many
+        assert torch.equal(case.sites["z"], data.x[case.rows])
+        few = look_at(ldm.priors.Gaussian(2), guide, data, views=None, held_out=torch.arange(400) < 50, seed=0)
+        assert len(few.rows) == 400 and not few.of_how_many
+
+    def test_a_vae_is_looked_at_by_its_prior(self, tmp_path):
+        guide = ldm.guides.Gaussian(ldm.encoders.Linear(3, 4), ldm.entropy.Conditional())
+        decoder = ldm.baselines.MLPDecoder(2, (3,), hidden=[4])
+        model = ldm.baselines.Generative(ldm.priors.Gaussian(2), decoder, ldm.baselines.Gaussian())
+        found = diagnose(tmp_path, *a_run(tmp_path, model, torch.randn(80, 3), guide=guide), progress=False)
+        assert "Fit of each dim" in str(found) and "not measured" not in section(found, "Fit of each dim").verdict
+
+
+@pytest.mark.usefixtures("quick")
+class TestSeries:
+    def world(self, noise=0.15):
+        torch.manual_seed(0)
+        state = torch.randn(80, 40, 2) * 0.15
+        state[:, 0] = torch.randn(80, 2)
+        for t in range(1, 40):
+            state[:, t] += 0.99 * state[:, t - 1] @ TURN
+        prior = ldm.priors.Kalman(
+            2, transition_matrix=0.99 * TURN, transition_noise=noise, observation_noise=0.3 * noise / 0.15
+        )
+        return prior, state, state + 0.3 * torch.randn_like(state)
+
+    def case(self, prior, state, x):
+        guide = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.Pooled(ldm.entropy.LogDet()))
+        data = ldm.datasets.Data(x, truth=state)
+        return look_at(prior, guide, data, views=None, held_out=None, seed=0)
+
+    def test_bands_of_the_true_filter_are_calibrated(self):
+        finding = bands(self.case(*self.world()), None)
+        assert finding.section.good and finding.section.verdict.startswith("calibrated: the filter's 95 % bands hold 9")
+        assert finding.section.numbers["share of the truth in 50 % bands"] == pytest.approx(0.5, abs=0.04)
+
+    @pytest.mark.parametrize(("noise", "word"), [(0.05, "too narrow"), (0.5, "too wide")])
+    def test_bands_of_wrong_noise_are_not(self, noise, word):
+        finding = bands(self.case(*self.world(noise)), None)
+        assert finding.section.verdict.startswith(word) and finding.section.good is False
+
+    def test_whole(self, tmp_path):
+        prior, state, x = self.world()
+        lengths = torch.arange(40) < torch.arange(80).remainder(20).unsqueeze(-1) + 21
+        entropy = ldm.entropy.Pooled(ldm.entropy.LogDet())
+        fields = {"truth": state, "mask": lengths}
+        found = diagnose(tmp_path, *a_run(tmp_path, prior, x, entropy=entropy, **fields), progress=False)
+        titles = [s.title for s in found.sections]
+        assert "The filter's bands" in titles and "Recovery of the truth" in titles and "Other priors" not in titles
+        assert not section(found, "Fit of each dim").verdict.startswith("not measured")
