@@ -47,7 +47,7 @@ def test_every_recipe_is_run():
 
 
 @pytest.mark.parametrize("name", SHORT)
-@pytest.mark.filterwarnings("ignore:chains disagree", "ignore:.* has an effective sample size", "ignore:.*trees were cut")
+@pytest.mark.filterwarnings("ignore:.*(chains disagree|effective sample size|diverged):UserWarning")  # they are short
 def test_recipe(name, capsys):
     result = importlib.import_module(name).main(**SHORT[name])
     assert result and all(isinstance(value, float) for value in result.values())
