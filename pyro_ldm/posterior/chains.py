@@ -21,6 +21,7 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 from torch import Tensor
 
+from pyro_ldm.posterior.coordinates import coordinates
 from pyro_ldm.posterior.given import Given, is_flat
 from pyro_ldm.posterior.progress import progress_bar
 from pyro_ldm.posterior.unexpanded import Unexpanded, can_be_unexpanded
@@ -79,7 +80,9 @@ def run_chains(given: Given, settings: Settings, *, num_chains: int, progress: b
 
 
 def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int], Any]) -> Chain:
-    """One chain of NUTS, with a dense mass matrix where the warm-up is long enough to learn one, else a diagonal one.
+    """One chain of NUTS, in coordinates in which the posterior is round where it has a mode.
+
+    There the mass matrix is diagonal; elsewhere dense, if the warm-up is long enough to learn one.
 
     Args:
         given: A prior with parameters, and latents.
@@ -92,23 +95,29 @@ def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int]
     seed = settings.seed * 1_000_003 + chain
     with _one_thread(), given.running(), pyro.validation_enabled(False), given.seeded(seed):
         potential, transforms, start = _start(given)
+        space = coordinates(potential, start)
         evaluations = 0
 
-        def counted(parameters: dict[str, Tensor]) -> Tensor:
+        def counted(state: dict[str, Tensor]) -> Tensor:
             nonlocal evaluations
             evaluations += 1
-            return potential(parameters)
+            try:
+                return potential(space.parameters(state["u"]))
+            except ValueError as error:
+                # A step too long, at which a parameter has overflowed: distributions that a program made beforehand
+                # check their values even where validation is off. The sampler turns back at what is not a number.
+                if "within the support" not in str(error) and "satisfy the constraint" not in str(error):
+                    raise
+                return 0.0 * state["u"].sum() + torch.nan
 
-        size = sum(value.numel() for value in start.values())
         kernel: Any = NUTS(
             potential_fn=counted,
             target_accept_prob=settings.target_accept,
             max_tree_depth=MAX_TREE_DEPTH,
-            full_mass=settings.warmup_steps >= FOR_A_COVARIANCE * size,
+            full_mass=space.factor is None and settings.warmup_steps >= FOR_A_COVARIANCE * len(space.centre),
         )
-        kernel.initial_params = start
+        state = kernel.initial_params = {"u": space.begin()}
         kernel.setup(settings.warmup_steps)
-        state = start
         for step in range(settings.warmup_steps + settings.num_samples):
             evaluations = 0
             kernel._max_tree_depth = FIRST_DEPTH if 4 * step < settings.warmup_steps else MAX_TREE_DEPTH
@@ -116,7 +125,8 @@ def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int]
             tick(step + 1)
             if step < settings.warmup_steps:
                 continue
-            draws.append({name: transforms[name].inv(value).detach().cpu() for name, value in state.items()})
+            found = space.parameters(state["u"].detach())
+            draws.append({name: transforms[name].inv(value).cpu() for name, value in found.items()})
             stats.append(
                 {
                     "diverging": step - settings.warmup_steps in kernel.diagnostics()["divergences"],

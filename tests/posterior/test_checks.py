@@ -62,6 +62,31 @@ def test_corrected_p_values_hold_their_level_however_dependent():
     assert np.min(smallest) >= 0.01
 
 
+def test_counts_that_hardly_vary_are_compared():
+    count = {"far out": lambda z: (z > 2.5).sum(0)}  # in most sets none: no spread at all
+    z = torch.zeros(20, 1)
+    z[:5] = 9.0
+    check = predictive_check(ldm.priors.Gaussian(1), z, discrepancies=count)
+    assert not check.matched and check.observed["far out"] == [5]
+
+
+def test_ties_are_as_far_out():
+    # A number that is the same in every set is no evidence on either side.
+    check = predictive_check(ldm.priors.Gaussian(1), torch.randn(20, 1), discrepancies={"rows": lambda z: len(z)})
+    assert check.table.loc[0, ["p_lower", "p_upper", "p_value"]].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_categories_one_of_which_goes_unused():
+    def prior(x):
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.OneHotCategorical(torch.tensor([0.5, 0.499, 0.001])))
+
+    z = torch.nn.functional.one_hot(torch.arange(100) % 2, 3)
+    for latents in (z.double(), z):
+        check = predictive_check(prior, latents, num_draws=400)
+        assert check.matched and check.observed["skewness"][2] == 0
+
+
 def test_correction_by_hand():
     # Three replicated sets of two numbers. Above: the observed second number is farthest, no set is as far;
     # so the smallest p-value is 1/4 on that side, and only the observed set or one on other sides has it.

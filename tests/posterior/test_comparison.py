@@ -221,3 +221,12 @@ def test_the_picture_shows_the_table():
     assert list(left.lines[0].get_xdata()) == list(found.table["elpd_loo"])
     assert list(right.lines[0].get_xdata()) == list(-found.table["elpd_diff"])
     assert left.get_ylim()[0] > left.get_ylim()[1]  # the best on top
+
+
+def test_priors_within_two_standard_errors_are_tied():
+    # Differences +-1 about 0.3: 30 nats over 100 latents, of standard error 10; and about 0.15: 15 nats.
+    spread = np.tile([1.0, -1.0], 50) * np.sqrt(0.99)  # of sd 1 with ddof = 1
+    found = compare({"best": a_loo(np.zeros(100)), "far": a_loo(-0.3 - spread), "near": a_loo(-0.15 - spread)})
+    assert found.difference("far") == pytest.approx((30.0, 10.0)) and found.tied == ["best", "near"]
+    close = compare({"best": a_loo(np.zeros(100)), "small": a_loo(np.full(100, -0.039))})
+    assert close.tied == ["best", "small"]  # 3.9 nats, however sure

@@ -134,3 +134,8 @@ def test_lags_without_a_pair_of_steps_are_left_out():
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"z has shape \(5,\): the discrepancies are of latents \(N, D\)"):
         default_discrepancies({"z": torch.zeros(5)})
+
+
+def test_a_constant_dim_is_not_a_number_of_nothing():
+    rows = torch.randn(50, 2) * torch.tensor([1.0, 0.0])
+    assert skewness(rows)[1] == 0 and largest_correlation(rows).tolist() == [0.0, 0.0]

@@ -1,3 +1,5 @@
+import sys
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -94,3 +96,12 @@ def test_nothing_to_infer_is_said_before_training():
     with pytest.raises(ValueError, match="nothing to infer"):
         joint(ldm.priors.Gaussian(2), guide, torch.randn(60, 8), epochs=1)
     assert torch.equal(guide.encoder.weight, before)
+
+
+def test_no_part_of_the_data_is_too_short_for_the_guide_s_own_estimator(monkeypatch):
+    monkeypatch.setattr(sys.modules[joint.__module__], "AT_ONCE", 16)  # the package has a function of that name
+    prior = ldm.priors.GaussianViews(2, noise=dist.LogNormal(0.0, 1.0))
+    guide = ldm.guides.Views(torch.nn.Linear(8, 2), ldm.entropy.Joint(ldm.entropy.LogDet()))
+    x = torch.randn(65, 8)  # 4 parts of 16, and a row
+    _, tree = joint(prior, guide, (x, x + 0.1), epochs=1, num_samples=10, progress=False)
+    assert group(tree, "observed_data")["z"].shape == (65, 2)

@@ -230,7 +230,7 @@ def test_errors():
         loo(prior, z)
     with pytest.raises(ValueError, match=r"lacks \['loc', 'precision'\]"):
         loo(prior, z, to_arviz(posterior={"scale": torch.rand(1, 100)}))
-    with pytest.raises(ValueError, match="the tree has 2 draws, and LOO weighs at least 25"):
+    with pytest.raises(ValueError, match="the tree has 2 draws, and LOO weighs at least 30"):
         loo(prior, z, posterior(prior, z, num=2))
     with pytest.raises(ValueError, match="no group 'posterior'"):
         loo(prior, z, to_arviz(latents={"z": z}))
@@ -248,3 +248,33 @@ def test_errors():
     ):
         with pyro.validation_enabled(False):
             loo(uniform, z)
+
+
+def test_what_is_left_out_of_the_batch_stays_so():
+    def masked(x, mask=None):
+        loc = pyro.sample("loc", dist.Normal(0.0, 10.0))
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.Normal(loc.unsqueeze(-1), 1.0).to_event(1).mask(True if mask is None else mask))
+
+    z = torch.randn(20, 1)
+    z[4] = 8.0
+    seen = []
+
+    def refit(prior, z, *, seed, batch):
+        seen.append((len(batch[0]), batch[1]))
+        return to_arviz(posterior={"loc": dist.Normal(z.mean(), len(z) ** -0.5).sample((1, 500))})
+
+    result = loo(masked, z, refit(masked, z, seed=0, batch=(z, None)), batch=(z, None), refit=refit)
+    assert result.refitted[4] and seen == [(20, None), *[(19, None)] * int(result.refitted.sum())]
+
+
+def test_where_parameters_do_not_matter_there_is_no_tail():
+    def fixed(x):
+        pyro.sample("idle", dist.Normal(0.0, 1.0))
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+
+    z = torch.randn(30, 1)
+    result = loo(fixed, z, to_arviz(posterior={"idle": torch.randn(1, 200)}))
+    assert (result.k_hat == 0).all() and result.p_loo == pytest.approx(0.0, abs=1e-9)
+    assert result.pointwise == pytest.approx(dist.Normal(0.0, 1.0).log_prob(z)[:, 0].numpy())

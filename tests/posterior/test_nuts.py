@@ -93,6 +93,16 @@ def test_a_seed_gives_the_same_and_nothing_is_left_behind():
     assert torch.equal(torch.random.get_rng_state(), random) and not list(pyro.get_param_store().keys())
 
 
+def test_steps_are_shorter_for_a_higher_acceptance_probability():
+    z = torch.randn(20, 1)
+    settings = {"num_samples": 5, "warmup_steps": 60, "num_chains": 1, "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        low, high = (nuts(location, z, target_accept=target, **settings) for target in (0.6, 0.99))
+    low, high = (float(draws(tree, "sample_stats")["step_size"][0]) for tree in (low, high))
+    assert high < 0.7 * low
+
+
 def test_a_mixtures_component_is_summed_out():
     z, weights = torch.randn(9, 2), dist.Dirichlet(torch.ones(3))
     energies = []
@@ -113,7 +123,10 @@ def test_views_and_what_a_batch_carries():
     assert 0.08 < draws(tree)["noise"].mean() < 0.12
     prior = ldm.priors.Kalman(1, observation_noise=dist.LogNormal(torch.zeros(1), 0.5).to_event(1))
     z, mask = torch.randn(4, 5, 1), torch.ones(4, 5, dtype=torch.bool)
-    plain, masked = (draws(quiet(prior, z, batch=batch))["observation_noise"] for batch in ((z, mask), (z, ~mask)))
+    settings = {"warmup_steps": 100, "num_samples": 100}
+    plain, masked = (
+        draws(quiet(prior, z, batch=batch, **settings))["observation_noise"] for batch in ((z, mask), (z, ~mask))
+    )
     # Without anything observed it is the prior: log of it N(0, 1/4)
     assert abs(masked.log().mean()) < 0.4 and not torch.equal(plain, masked)
 
@@ -235,6 +248,13 @@ class TestProblems:
     )
     def test_each_is_named_with_its_remedy(self, fault, message):
         assert any(message in problem for problem in problems(self.tree(**fault)))
+
+    def test_what_never_varies_is_not_blamed(self):
+        tree = self.tree(shift=1.0)
+        values = torch.stack([torch.ones(4, 1000), torch.from_numpy(group(tree, "posterior")["scale"].values)], -1)
+        stats = {name: group(tree, "sample_stats")[name].values for name in ("diverging", "tree_depth")}
+        (found,) = [p for p in problems(to_arviz(posterior={"L": values}, sample_stats=stats)) if "R-hat" in p]
+        assert "R-hat of L[1] is 1.1" in found
 
     def test_a_run_that_diverges_warns_of_it(self):
         def cliff(x):

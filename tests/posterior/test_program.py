@@ -293,6 +293,9 @@ class TestDraws:
         # log scale = loc + N(0, 1/4): variance 5/4, and covariance 1 between dims
         assert torch.allclose(draws["scale"].log().T.cov(), torch.tensor([[1.25, 1.0], [1.0, 1.25]]), atol=0.15)
 
+    def test_what_is_left_out_of_the_batch_stays_so(self):
+        assert sample_globals(lambda x, mask: hierarchical(x), 3, batch=(Z, None))["loc"].shape[0] == 3
+
     def test_replicates_have_the_scale_of_their_draw(self):
         prior = ldm.priors.Laplace(2, scale=LOG_NORMAL)
         scale = torch.tensor([[0.1, 1.0], [10.0, 5.0], [1.0, 1.0], [2.0, 0.5]])

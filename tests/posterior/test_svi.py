@@ -140,3 +140,15 @@ def test_a_loss_that_is_not_finite_is_refused():
 
     with pytest.raises(ValueError, match="the loss became nan in step 1: "):
         svi(prior, 100 + torch.rand(9, 1), **QUICK)
+
+
+def test_what_is_left_out_of_the_batch_stays_so_in_minibatches():
+    seen = []
+
+    def masked(x, mask=None):
+        seen.append((len(x), mask))
+        location(x)
+
+    z = torch.randn(30, 1)
+    svi(masked, z, batch=(z, None), batch_size=10, **QUICK)
+    assert (10, None) in seen and all(mask is None for _, mask in seen)

@@ -15,3 +15,9 @@ def test_p_values_are_uniform_and_the_band_holds_its_level():
     outside = ((share < low) | (share > high)).any(axis=1)
     assert outside.mean() == pytest.approx(0.05, abs=0.025)
     assert ecdf_p_value(rng.beta(1.0, 1.6, size=200)) < 0.01
+
+
+def test_a_gross_departure_has_a_smaller_p_value_than_could_be_simulated():
+    # Of several thousand scalars the level is divided by their number. By Bonferroni's bound over 99 points.
+    assert ecdf_p_value(np.full(50, 0.5)) < 1e-8
+    assert ecdf_p_value(np.linspace(0.01, 0.99, 50)) == pytest.approx(1.0, abs=0.01)
