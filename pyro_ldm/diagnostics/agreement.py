@@ -67,8 +67,9 @@ def agreement(
         :class:`Agreement`. D may differ between runs.
 
     Raises:
-        ValueError: If there is one run and no truth, runs differ in rows, values are not finite, a coordinate is
-            constant, or there are too few rows.
+        TypeError: If latents are no dict.
+        ValueError: If there is one run and no truth, two have one name, runs differ in rows, values are not finite, a
+            coordinate is constant, or there are too few rows.
 
     References:
         Raghu et al. (2017), SVCCA, https://arxiv.org/abs/1706.05806 (mean canonical correlation of representations).
@@ -83,6 +84,10 @@ def agreement(
     """
     import pandas as pd
 
+    if not isinstance(latents, Mapping):
+        raise TypeError(f"latents are a dict of each run's by its name, got {type(latents).__name__}")
+    if len({str(name) for name in latents}) < len(latents):
+        raise ValueError(f"two runs have one name among {list(latents)}: names are compared as text, rename one")
     if len(latents) < (2 if truth is None else 1):
         raise ValueError(f"agreement is between two runs or more, got {len(latents)}: pass more runs, or truth")
     runs = {str(name): as_array(z) for name, z in latents.items()}
@@ -104,7 +109,8 @@ def agreement(
     index = pd.MultiIndex.from_tuples(rows, names=["first", "second"]) if rows else None
     pairs = pd.DataFrame(list(rows.values()), index=index, columns=["cca", "procrustes", "affine", "mcc"])
     against = None if truth is None else _against(runs, as_array(truth), mask, seed)
-    return Agreement(pairs=pairs, truth=against, verdict=_verdict(pairs, against))
+    within = len({z.shape[-1] for z in runs.values()}) > 1
+    return Agreement(pairs=pairs, truth=against, verdict=_verdict(pairs, against, within=within))
 
 
 def _check(name: str, rows: np.ndarray) -> None:
@@ -155,11 +161,13 @@ def _against(runs: dict[str, np.ndarray], truth: np.ndarray, mask: Array | None,
     return pd.DataFrame(rows, index=pd.Index(list(runs), name="run"))
 
 
-def _verdict(pairs: "DataFrame", truth: "DataFrame | None") -> str:
+def _verdict(pairs: "DataFrame", truth: "DataFrame | None", *, within: bool) -> str:
+    """In words; ``within`` where some runs have more dims than others, so that one can only hold the other."""
     parts = []
     if len(pairs):
         lowest = pairs.min()
         over = f"over {len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+        over += ", of unequal dims the smaller within the larger" if within else ""
         values = {"mcc": "MCC", "procrustes": "Procrustes R2", "affine": "affine R2"}
         words = {
             "mcc": "the same up to order, sign and scale",
@@ -174,8 +182,9 @@ def _verdict(pairs: "DataFrame", truth: "DataFrame | None") -> str:
             worst = " and ".join(map(repr, pairs["affine"].idxmin()))
             parts.append(f"not the same: {rest} at worst {over}, least between {worst}")
     if truth is not None:
-        parts.append(
-            f"the truth is found with affine R2 {truth['affine_r2'].min():.2f} to {truth['affine_r2'].max():.2f}, "
-            f"MCC {truth['mcc'].min():.2f} to {truth['mcc'].max():.2f}"
-        )
+        affine, scored = truth["affine_r2"], truth["mcc"].dropna()
+        text = f"the truth is found with affine R2 {affine.min():.2f} to {affine.max():.2f}"
+        text += f", MCC {scored.min():.2f} to {scored.max():.2f}" if len(scored) else ""
+        narrow = list(truth.index[truth["mcc"].isna()])
+        parts.append(text + (f", no MCC of {', '.join(narrow)}, of fewer dims than the truth" if narrow else ""))
     return "; ".join(parts)

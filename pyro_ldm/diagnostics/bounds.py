@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_ldm.diagnostics.arviz.programs import running
 from pyro_ldm.diagnostics.classifier import log_ratio
-from pyro_ldm.diagnostics.encoded import Encoded, Values, evaluating
+from pyro_ldm.diagnostics.encoded import Encoded, Values
 from pyro_ldm.entropy import KDE, KNN, Entropy, LogDet, Separate, Sphere
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def kl_bounds(
     """
     if num_references < 2:
         raise ValueError(f"num_references must be 2 or more, got {num_references}: values are read beside their spread")
-    with evaluating(prior, guide, seed=seed):
+    with running(*filter(None, (prior, guide)), seed=seed):
         encoded = Encoded(prior, guide, data, parameters=parameters, views=views, num_rows=num_rows)
         own = list(_estimates(encoded, encoded.values, classifier))
         references = [

@@ -64,7 +64,7 @@ def log_ratio(rows: np.ndarray, draw: Callable[[], np.ndarray], *, classifier: A
     if len(rows) < 20:
         raise ValueError(f"a classifier needs 20 rows or more, got {len(rows)}: encode more data")
     model = default_classifier(rows.shape[1]) if classifier is None else classifier
-    halves = np.arange(len(rows)) % 2  # callers pass rows in random order or independent ones
+    halves = _halves(rows)
     found, scores, draws, variance = np.empty(len(rows)), [], [], []
     for half in (0, 1):
         seen, unseen = rows[halves != half], rows[halves == half]
@@ -114,6 +114,13 @@ def default_classifier(dim: int) -> Any:
     trees.set_params(early_stopping=True)
     parts = [("weak", regression(0.003)), ("strong", regression(10.0)), ("trees", trees)]
     return StackingClassifier(parts, LogisticRegression(), cv=3, stack_method="decision_function")
+
+
+def _halves(rows: np.ndarray) -> np.ndarray:
+    """Which half each row is of, 0 or 1: in turn, but copies of a row in one half, or the classifier knows them."""
+    _, first, copy_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = first.argsort().argsort()  # callers pass rows in random order or independent ones
+    return order[copy_of.ravel()] % 2
 
 
 def _log_square(z: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Rows of a trained encoder, and the prior that they are to match: its log-density at rows, and rows of its own."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,9 +13,9 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyro_ldm.compatibility import on_sphere
+from pyro_ldm.diagnostics.arviz.programs import in_batch
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
-from pyro_ldm.objective import keep_local_parameters
 from pyro_ldm.training.loader import tensors_of
 
 CHUNK = 256  # rows encoded, or scored against as many conditionals, at once
@@ -67,11 +66,7 @@ class Encoded:
         edges = torch.linspace(0, self.num_rows, 1 + -(-self.num_rows // CHUNK)).round().long().tolist()
         self._parts = [slice(start, stop) for start, stop in pairwise(edges)]
         traces: list[Any] = [poutine.trace(guide).get_trace(*self._rows(part)) for part in self._parts]
-        sites = {
-            name: site
-            for name, site in traces[0].nodes.items()
-            if _is_latent(site) and any(frame.name == "batch" for frame in site["cond_indep_stack"])
-        }
+        sites = {name: site for name, site in traces[0].nodes.items() if _is_latent(site) and in_batch(site)}
         self.values = {name: torch.cat([trace.nodes[name]["value"] for trace in traces]) for name in sites}
         self._check(sites)
         self.conditionals: list[dict[str, Any]] = [
@@ -139,7 +134,7 @@ class Encoded:
 
     def _score(self, parameters: Values, part: slice, values: Values) -> Tensor:
         trace = self._trace(parameters, part, values)
-        local = {name: site for name, site in trace.nodes.items() if site["type"] == "sample" and _in_batch(site)}
+        local = {name: site for name, site in trace.nodes.items() if site["type"] == "sample" and in_batch(site)}
         unseen = [
             n for n, s in local.items() if n not in values and _is_latent(s) and not s["infer"].get("_enumerate_dim")
         ]
@@ -156,7 +151,7 @@ class Encoded:
         """What the prior is conditioned on, one dict per draw; one empty dict if it has no parameters."""
         part = self._rows(self._parts[0])
         trace = poutine.trace(poutine.condition(self.prior, data=self._first(part))).get_trace(*part)
-        names = [n for n, s in trace.nodes.items() if _is_latent(s) and not _in_batch(s)]
+        names = [n for n, s in trace.nodes.items() if _is_latent(s) and not in_batch(s)]
         if not names:
             return [{}]
         if given is None:
@@ -203,32 +198,9 @@ class Encoded:
                 )
 
 
-@contextmanager
-def evaluating(*programs: Callable | None, seed: int) -> Iterator[None]:
-    """Without gradients, in evaluation mode, from a seed; everything is put back after."""
-    # A module within effect handlers is run all the same.
-    modules = nn.ModuleList(m for m in map(poutine.unwrap, filter(None, programs)) if isinstance(m, nn.Module))
-    modes = {module: module.training for module in modules.modules()}
-    keep_local_parameters(modules)
-    devices = {parameter.device for parameter in modules.parameters()}
-    try:
-        for module in modes:
-            module.training = False
-        with (
-            torch.no_grad(),
-            pyro.settings.context(module_local_params=True),
-            torch.random.fork_rng(devices=[device for device in devices if device.type == "cuda"]),
-        ):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 def _batch(data: Any, views: Callable | None, num_rows: int, guide: Callable) -> tuple[Tensor, ...]:
     tensors = tensors_of(data)
-    mask = next((t for t in tensors if t.dtype == torch.bool), None)
+    mask = next((t for t in tensors[1:] if t.dtype == torch.bool), None)
     if mask is not None:
         whole = mask.reshape(len(mask), -1).all(1)
         tensors = tuple(t[whole] for t in tensors)
@@ -237,11 +209,16 @@ def _batch(data: Any, views: Callable | None, num_rows: int, guide: Callable) ->
     chosen = torch.randperm(len(tensors[0]))[:num_rows].sort().values
     device = next((p.device for p in guide.parameters()), None) if isinstance(guide, nn.Module) else None
     tensors = tuple(t[chosen.to(t.device)].to(device or t.device) for t in tensors)
-    return tensors if views is None else tuple(views(tensors[0]))
+    return tensors if views is None else (*views(tensors[0]), *tensors[1:])
 
 
 def _as_it_is(z: Tensor, *others: Tensor) -> Tensor:
     """The guide of latents that are encoded already."""
+    if z.dim() not in (2, 3):
+        raise ValueError(
+            f"latents are (N, D), or series (N, T, D), got shape {tuple(z.shape)}: make one coordinate a column by "
+            "reshape(-1, 1)"
+        )
     with pyro.plate("batch", len(z)):
         return pyro.sample("z", Pushforward(z, Zero(), event_dim=z.dim() - 1))
 
@@ -253,7 +230,3 @@ def _is_latent(site: Any) -> bool:
         and not site_is_subsample(site)
         and not site["infer"].get("is_auxiliary")
     )
-
-
-def _in_batch(site: Any) -> bool:
-    return any(frame.name == "batch" for frame in site["cond_indep_stack"])

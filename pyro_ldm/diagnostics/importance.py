@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyro_ldm.diagnostics.arviz.programs import running
 from pyro_ldm.diagnostics.bounds import flattened
 from pyro_ldm.diagnostics.classifier import log_ratio
-from pyro_ldm.diagnostics.encoded import Encoded, evaluating
+from pyro_ldm.diagnostics.encoded import Encoded
 
 GOOD, BAD = 0.5, 0.7
 NEARLY_EQUAL = 0.9  # effective share above which weights have no tail worth the name, whatever its index
@@ -110,7 +111,7 @@ def importance_khat(
     """
     from pyro_ldm.diagnostics.arviz import psis
 
-    with evaluating(prior, guide, seed=seed):
+    with running(*filter(None, (prior, guide)), seed=seed):
         encoded = Encoded(prior, guide, data, parameters=parameters, views=views, num_rows=num_rows)
         if encoded.num_rows < 100:
             raise ValueError(f"the tail of weights takes 100 rows or more, got {encoded.num_rows}: pass more data")

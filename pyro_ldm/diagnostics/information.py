@@ -76,7 +76,8 @@ def mutual_information(
     """
     with running(guide, seed=seed):
         batch = _batch(guide, data, views, num_rows)
-        parts = zip(*(tensor.split(CHUNK) for tensor in batch), strict=True)
+        # Equal parts: a guide of views estimates an entropy of each, which takes more than a row.
+        parts = zip(*(tensor.tensor_split(-(-len(tensor) // CHUNK)) for tensor in batch), strict=True)
         traces = [poutine.trace(guide).get_trace(*part) for part in parts]
         names = [name for name, site in sample_sites(traces[0]).items() if in_batch(site)]
         if not names:

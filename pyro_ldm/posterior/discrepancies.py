@@ -125,6 +125,7 @@ def default_discrepancies(sites: Mapping[str, Tensor], *, mask: Tensor | None = 
         return [prefix(name) + part.format(dim) for name, size in dims.items() for dim in range(size) for part in parts]
 
     def rows(z: Tensor) -> Tensor:
+        z = z if z.is_floating_point() else z.double()  # counts
         return (z if mask is None else z[mask.to(z.device)]).flatten(0, -2)
 
     def each(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -187,4 +188,5 @@ def default_discrepancies(sites: Mapping[str, Tensor], *, mask: Tensor | None = 
 
 def _standardised(z: Tensor) -> Tensor:
     centred = z - z.mean(-2, keepdim=True)
-    return centred / centred.square().mean(-2, keepdim=True).sqrt()
+    scale = centred.square().mean(-2, keepdim=True).sqrt()
+    return centred / torch.where(scale > 0, scale, 1.0)  # a dim that is constant, such as an unused category, is zero

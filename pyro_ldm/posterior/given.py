@@ -16,6 +16,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import Independent, transform_to
 
+from pyro_ldm.diagnostics.arviz.programs import in_batch
 from pyro_ldm.objective import keep_local_parameters
 
 DRAWS = "_pyro_ldm_draws"  # the plate over draws: no program has one of this name
@@ -153,7 +154,7 @@ class Given(NamedTuple):
         """The same on two rows of the batch, unless rows are observed: enough to draw the parameters."""
         if any(in_batch(site) and site["is_observed"] and name not in self.z for name, site in self.sites.items()):
             return self._replace(z={})
-        return self._replace(z={}, batch=tuple(each[:2] for each in self.batch))
+        return self._replace(z={}, batch=rows_of(self.batch, torch.arange(2)))
 
     def computed(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the program computes of its parameters, at draws (S, ...) of them."""
@@ -222,14 +223,22 @@ def parameters_of(given: Given) -> list[str]:
     return list(given.parameters)
 
 
+def rows_of(batch: tuple, which: Tensor) -> tuple:
+    """These rows of what a prior is called with: of a tensor its own, of a range as many, ``None`` is nothing still.
+
+    Args:
+        batch: Tensors, ranges, or ``None`` for what is left out, such as a mask.
+        which: Positions, (M,).
+    """
+    return tuple(
+        each[which.to(each.device)] if torch.is_tensor(each) else None if each is None else range(len(which))
+        for each in batch
+    )
+
+
 def sample_sites(trace: Any) -> dict[str, Any]:
     """A trace's sample sites."""
     return {n: s for n, s in trace.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
-
-
-def in_batch(site: Any) -> bool:
-    """Whether a site is one of each datum."""
-    return any(frame.name == "batch" for frame in site["cond_indep_stack"])
 
 
 def is_flat(site: Any) -> bool:

@@ -5,7 +5,6 @@ from inspect import signature
 from itertools import islice
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
@@ -14,9 +13,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
 
 from pyro_ldm.diagnostics.arviz import Tree, from_svi
+from pyro_ldm.diagnostics.arviz.programs import in_batch, running
 from pyro_ldm.guides import Compose
-from pyro_ldm.objective import keep_local_parameters
-from pyro_ldm.posterior.given import FillFlat, in_batch, parameters_of, prepare, sample_sites
+from pyro_ldm.posterior.given import FillFlat, parameters_of, prepare, sample_sites
 from pyro_ldm.posterior.svi import Model
 from pyro_ldm.training import Fit, fit
 from pyro_ldm.training.loader import as_batch, tensors_of
@@ -102,30 +101,25 @@ def _falling(others: nn.Module, settings: dict[str, Any]) -> Callable:
 
 def _batches(data: Any, views: Callable | None) -> Iterator[tuple[Tensor, ...]]:
     """Data as the prior and the guide are called with them."""
-    loader = data if isinstance(data, DataLoader) else zip(*(t.split(AT_ONCE) for t in tensors_of(data)), strict=True)
-    for batch in map(as_batch, loader):
+    # Equal parts: a guide of views estimates an entropy of each, which takes more than a row.
+    parts = data if isinstance(data, DataLoader) else _parts(tensors_of(data))
+    for batch in map(as_batch, parts):
         yield batch if views is None else (*views(batch[0]), *batch[1:])
 
 
-@torch.no_grad()
+def _parts(tensors: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(tensor.tensor_split(-(-len(tensor) // AT_ONCE)) for tensor in tensors), strict=True)
+
+
 def _observed(guide: nn.Module, batches: Iterator[tuple], seed: int) -> tuple[dict[str, Tensor], tuple]:
     """Latents by site, and what they are of; views are drawn anew, by the seed."""
     device = next((parameter.device for parameter in guide.parameters()), torch.device("cpu"))
-    modes = {module: module.training for module in guide.modules()}
-    guide.eval()
-    keep_local_parameters(guide)
     parts, seen = [], []
-    with (
-        pyro.settings.context(module_local_params=True),
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-    ):
-        torch.manual_seed(seed)
+    with running(guide, seed=seed):
         for batch in batches:
             trace = poutine.trace(guide).get_trace(*(tensor.to(device) for tensor in batch))
             sites = {n: s for n, s in sample_sites(trace).items() if in_batch(s) and not s["is_observed"]}
             parts.append({name: site["value"].cpu() for name, site in sites.items()})
             seen.append(batch)
-    for module, training in modes.items():
-        module.training = training
     z = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return z, tuple(torch.cat(tensors) for tensors in zip(*seen, strict=True))

@@ -16,12 +16,13 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_ldm.diagnostics.arviz import Tree, draws, has_group, psis
+from pyro_ldm.diagnostics.arviz.psis import MIN_WEIGHTS
+from pyro_ldm.posterior.given import rows_of
 from pyro_ldm.posterior.parameters import posterior_draws
 from pyro_ldm.posterior.program import as_sites, global_sites, log_likelihood
 
 K_HAT = 0.7  # above which Pareto-smoothed importance sampling is not to be trusted (Vehtari et al. 2024)
 AT_ONCE = 2**26  # numbers of the pointwise log-likelihood: half a gigabyte
-FEWEST = 25  # draws, below which no tail can be fitted
 REPEATED = 0.01  # share of the rows
 
 
@@ -160,9 +161,9 @@ def loo(
     coarse = float(psis(weights)[1]) if np.ptp(weights) else 0.0  # draws of the posterior itself weigh the same
     if refit is not None and coarse <= K_HAT:
         for row in failing[np.argsort(-k_hat[failing])][:max_refits]:
-            others = torch.arange(num) != int(row)
-            rest = {name: values[others.to(values.device)] for name, values in sites.items()}
-            given = {} if batch is None else {"batch": tuple(_rows(part, others) for part in batch)}
+            others = torch.arange(num)[torch.arange(num) != int(row)]
+            rest = dict(zip(sites, rows_of(tuple(sites.values()), others), strict=True))
+            given = {} if batch is None else {"batch": rows_of(batch, others)}
             without = refit(prior, rest if isinstance(z, Mapping) else rest["z"], seed=seed, **given)
             left_out, weights = _likelihood(prior, z, without, names, batch)
             densities = left_out[:, row] + weights
@@ -215,21 +216,17 @@ def _likelihood(prior: Callable, z, tree: Tree, names: list[str], batch: tuple |
     """Log-likelihood (S, N) at draws of the posterior, thinned evenly, and the draws' log-weights (S,)."""
     drawn = posterior_draws(tree, names)
     total, num = len(drawn[names[0]]), len(z if torch.is_tensor(z) else next(iter(z.values())))
-    if total < FEWEST:
+    if total < MIN_WEIGHTS:
         raise ValueError(
-            f"the tree has {total} draws, and LOO weighs at least {FEWEST}: draw more, some hundreds for reliable tails"
+            f"the tree has {total} draws, and LOO weighs at least {MIN_WEIGHTS}: draw more, some hundreds for reliable "
+            "tails"
         )
-    most = min(total, max(FEWEST, AT_ONCE // num))
+    most = min(total, max(MIN_WEIGHTS, AT_ONCE // num))
     every = torch.arange(most) * total // most
     stats = draws(tree, "sample_stats") if has_group(tree, "sample_stats") else {}
     weights = stats.get("log_weight", torch.zeros(total))[every]
     likelihood = _pointwise(prior, z, {name: values[every] for name, values in drawn.items()}, batch)
     return likelihood, weights.double().numpy()
-
-
-def _rows(part, which: Tensor):
-    """These rows of one of the batch, a tensor or a range."""
-    return part[which.to(part.device)] if torch.is_tensor(part) else range(int(which.sum()))
 
 
 def _warn_of_repeats(sites: Mapping[str, Tensor]) -> None:

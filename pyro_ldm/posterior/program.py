@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_ldm.posterior.given import Given, in_batch, is_flat, prepare
+from pyro_ldm.diagnostics.arviz.programs import in_batch
+from pyro_ldm.posterior.given import Given, is_flat, prepare
 
 AT_ONCE = 2**22  # numbers of latents that are scored or drawn at once, over all draws of a chunk
 

@@ -1,6 +1,5 @@
 """Whether draws of Markov chains can be relied on, and what to do where they cannot."""
 
-import math
 import warnings
 
 from pyro_ldm.diagnostics.arviz import Tree, group, summary
@@ -50,7 +49,8 @@ def problems(tree: Tree) -> list[str]:
             f"parameters that differ much in size, or {NON_CENTRED}"
         )
     if "r_hat" in table and not table["r_hat"].max() <= R_HAT:
-        worst = table["r_hat"].fillna(math.inf).idxmax()
+        # What never varies, such as a zero of a Cholesky factor, has none; if nothing has, chains are stuck.
+        worst = table["r_hat"].idxmax() if table["r_hat"].notna().any() else table.index[0]
         found.append(
             f"chains disagree: R-hat of {worst} is {table['r_hat'][worst]:.3f}, above {R_HAT}; take more warmup_steps "
             "and num_samples, and if that does not help look for several modes, as of components that can be swapped"

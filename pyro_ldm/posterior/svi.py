@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyro_ldm.diagnostics.arviz import Tree, from_svi
 from pyro_ldm.objective import Objective
-from pyro_ldm.posterior.given import Given, parameters_of
+from pyro_ldm.posterior.given import Given, parameters_of, rows_of
 from pyro_ldm.posterior.program import as_sites, given_latents
 from pyro_ldm.posterior.progress import progress_bar
 from pyro_ldm.posterior.unexpanded import Unexpanded, can_be_unexpanded
@@ -126,8 +126,7 @@ class Model:
 
     def rows(self, num: int) -> tuple:
         """Data of so many random rows."""
-        rows = torch.randperm(self.given.num_data)[:num]
-        return tuple(each[rows] if torch.is_tensor(each) else range(num) for each in self.data)
+        return rows_of(self.data, torch.randperm(self.given.num_data)[:num])
 
 
 def _fit(model: Model, guide: nn.Module, *, num_steps: int, lr: float, batch_size: int | None, progress: bool) -> float:

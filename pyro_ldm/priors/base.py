@@ -1,6 +1,7 @@
 """What the built-in priors share: hyperparameters that are fixed, learned or Bayesian, by what is passed."""
 
 from abc import abstractmethod
+from contextlib import nullcontext
 
 import pyro
 import torch
@@ -72,7 +73,11 @@ class Prior(PyroModule):
 
     def read(self, name: str) -> Tensor:
         """A hyperparameter's value, to broadcast against (N, D); call it outside the plate."""
-        value = getattr(self, name)
+        # Outside a call of the prior, as in ``Kalman.distribution``, a module's sites are hidden from effect handlers:
+        # within its context they are not, so that pyro.condition holds there as well.
+        hidden = name in self._event_dims and not self._pyro_context.active
+        with self._pyro_context if hidden else nullcontext():
+            value = getattr(self, name)
         # A scalar site has no event dim: with vectorised particles its shape is (P, 1), and D goes to the right of it.
         missing = len(self.shapes[name]) - self._event_dims.get(name, len(self.shapes[name]))
         return value[(..., *[None] * missing)] if missing else value

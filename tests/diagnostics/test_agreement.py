@@ -51,10 +51,9 @@ def test_cca_by_eigenvalues():
 
 
 def test_affine_is_the_worse_of_both_directions():
-    half = Z.copy()
-    half[:, 2] = 0.01 * RNG.normal(size=800)  # Z tells half, but for noise; half tells two thirds of Z
-    row, found = pair(half)
-    assert row["affine"] < 0.72
+    first = Z[:, :1] + [0.0, 0.01, 0.01] * RNG.normal(size=(800, 3))  # Z tells all of it, and it tells a third of Z
+    row, found = pair(first)
+    assert row["affine"] == pytest.approx(1 / 3, abs=0.02)
     assert found.verdict.startswith("not the same: ") and "least between 'a' and 'b'" in found.verdict
 
 
@@ -69,8 +68,9 @@ def test_different_dims():
     for row in (pair(wide)[0], pair(Z, z=wide)[0]):
         assert row["cca"] == pytest.approx(1) and row["affine"] == pytest.approx(1)
         assert 0.6 < row["procrustes"] < 0.95  # the spare coordinate has no partner but zeros
-    row, _ = pair(np.column_stack([RNG.normal(size=800), -Z]))
+    row, found = pair(np.column_stack([RNG.normal(size=800), -Z]))
     assert row["mcc"] == pytest.approx(1)
+    assert "MCC at least 1.00 over 1 pair, of unequal dims the smaller within the larger (" in found.verdict
 
 
 def test_every_pair_and_the_worst_named():
@@ -90,8 +90,11 @@ def test_truth():
     assert "the truth is found with affine R2 1.00 to 1.00, MCC 0." in found.verdict
     alone = agreement({"good": Z[:, :2]}, truth=Z[:, :1])
     assert not len(alone.pairs) and alone.truth.loc["good", "mcc"] == pytest.approx(1)
-    narrow = agreement({"narrow": Z[:, :2]}, truth=Z).truth.loc["narrow"]
-    assert np.isnan(narrow["mcc"]) and narrow["completeness"] > 0
+    narrow = agreement({"narrow": Z[:, :2]}, truth=Z)
+    assert np.isnan(narrow.truth.loc["narrow", "mcc"]) and narrow.truth.loc["narrow", "completeness"] > 0
+    assert narrow.verdict.endswith("affine R2 0.67 to 0.67, no MCC of narrow, of fewer dims than the truth")
+    both = agreement({"narrow": Z[:, :2], "whole": Z}, truth=Z).verdict
+    assert both.endswith("MCC 1.00 to 1.00, no MCC of narrow, of fewer dims than the truth")
 
 
 def test_series_masks_and_tensors():
@@ -108,6 +111,7 @@ def test_series_masks_and_tensors():
     [
         ({"a": Z}, {}, "two runs or more, got 1: pass more runs, or truth"),
         ({}, {"truth": Z}, "two runs or more, got 0"),
+        ({0: Z, "0": Z}, {}, r"two runs have one name among \[0, '0'\]"),
         ({"a": Z, "b": Z[:9]}, {}, "b has 9 rows and a has 800"),
         ({"a": Z, "b": Z * np.nan}, {}, "b has NaN"),
         ({"a": Z, "b": Z.reshape(80, 10, 3)}, {}, "must be a matrix of rows"),
@@ -119,3 +123,8 @@ def test_series_masks_and_tensors():
 def test_errors(latents, kwargs, message):
     with pytest.raises(ValueError, match=message):
         agreement(latents, **kwargs)
+
+
+def test_runs_without_names_are_refused():
+    with pytest.raises(TypeError, match="a dict of each run's by its name, got list"):
+        agreement([Z, Z])

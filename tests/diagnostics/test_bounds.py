@@ -10,7 +10,8 @@ from torch import nn
 
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import group, to_arviz
-from pyro_ldm.diagnostics.bounds import ESTIMATE, LOWER, UPPER, Estimate, kl_bounds
+from pyro_ldm.diagnostics.bounds import ESTIMATE, LOWER, UPPER, Estimate, _judge, kl_bounds
+from pyro_ldm.distributions.pushforward import Pushforward
 
 GAUSSIAN_07 = 2 * (math.log(1 / 0.7) + (0.49 - 1) / 2)  # KL(N(0, 0.7^2) || N(0, 1)) in two dims
 LAPLACE = -(1 + math.log(2 / math.sqrt(2))) + 0.5 * math.log(2 * math.pi) + 0.5  # of variance 1, under N(0, 1)
@@ -79,11 +80,12 @@ def test_stochastic_encoder_is_between_two_bounds():
 
 def test_mixture_is_the_one_of_the_estimator():
     # Row 300 of 600 lies in a second block: leave-one-out leaves out its own conditional there, too.
-    from pyro_ldm.diagnostics.encoded import Encoded, evaluating
+    from pyro_ldm.diagnostics.arviz.programs import running
+    from pyro_ldm.diagnostics.encoded import Encoded
 
     guide = ldm.guides.Gaussian(Noisy(0.8, 0.1), ldm.entropy.Mixture())
     x = torch.randn(600, 2)
-    with evaluating(guide, seed=0):
+    with running(guide, seed=0):
         encoded = Encoded(ldm.priors.Gaussian(2), guide, x)
         z, q = encoded.values["z"], guide.conditional(encoded.batch[0])
         for include_self in (True, False):
@@ -165,6 +167,21 @@ def test_rows_with_masked_steps_are_left_out():
     assert found.num_rows == 100 and math.isfinite(found.lower)
 
 
+def test_views_leave_what_else_the_batch_carries():
+    def prior(x, x_prime, scale):
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.Normal(0.0, scale).to_event(1))
+
+    def guide(x, x_prime, scale):
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", Pushforward(x_prime, ldm.entropy.LogDet()))
+
+    scale = torch.rand(400, 2) + 0.5
+    x = scale * torch.randn(400, 2) - 1
+    found = kl_bounds(prior, guide, (x, scale), views=lambda x: (x, x + 1), **LINEAR)
+    assert found.alignment == pytest.approx(float(dist.Normal(0.0, scale).log_prob(x + 1).sum(-1).mean()))
+
+
 def test_sphere_has_its_own_estimators():
     prior = ldm.priors.VonMisesFisherViews(3, concentration=10.0)
     with torch.no_grad():
@@ -201,6 +218,26 @@ def test_classifier_of_ones_own_table_and_group():
     assert float(dataset["kl"].sel(estimator="LogDet (lower bound)")) == by_name(found)["LogDet"].kl
 
 
+def test_draws_of_the_prior_are_at_draws_of_its_parameters():
+    from pyro_ldm.diagnostics.encoded import Encoded
+
+    prior = ldm.priors.Gaussian(1, scale=dist.LogNormal(0.0, 1.0))
+    tree = to_arviz(posterior={"scale": torch.tensor([[1e-3, 1e3]])})
+    drawn = Encoded(prior, None, torch.randn(1000, 1), parameters=tree).draw()["z"]
+    assert (drawn.abs() < 1).double().mean() == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_upper_value_without_a_bound_is_an_estimate_less_its_bias():
+    found = [
+        Estimate("a", LOWER, 0.1, 0.1),
+        Estimate("b", ESTIMATE, 1.0, 0.1, (0.8, 1.0)),
+        Estimate("c", ESTIMATE, 0.6, 0.1, (0.1, 0.1)),
+    ]
+    judged = _judge(found, 0.0, 100)
+    assert judged.upper == pytest.approx(0.5) and not judged.upper_is_bound
+    assert str(judged) == "not matched: KL at least 0.10, about 0.50 by c (100 rows)"
+
+
 def test_what_exceeds():
     assert Estimate("a", LOWER, 0.5, 0.1).exceeds and not Estimate("a", LOWER, 0.3, 0.1).exceeds
     assert not Estimate("a", UPPER, 9.0, 0.1).exceeds
@@ -227,6 +264,7 @@ def local(x):
         (ldm.priors.Gaussian(2), torch.randn(10, 2), {}, "a classifier needs 20 rows"),
         (ldm.priors.Gaussian(2), torch.full((50, 2), torch.nan), {}, "NaN or Inf in 50 of 50 rows"),
         (ldm.priors.Gaussian(2), torch.randn(50, 1) * torch.eye(2)[0], {}, r"constant in coordinates \[1\].*collapsed"),
+        (ldm.priors.Gaussian(1), torch.randn(50), {}, r"got shape \(50,\): make one coordinate a column"),
         (flat, torch.randn(50, 2), {}, "flat over a site"),
         (local, torch.randn(50, 2), {}, r"draws \['noise'\] for each datum, and the guide does not"),
         (ldm.priors.Gaussian(2), torch.randn(50, 2), {"num_references": 1}, "num_references must be 2"),

@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from pyro_ldm.diagnostics.classifier import default_classifier, log_ratio
+from pyro_ldm.diagnostics.classifier import _halves, default_classifier, log_ratio
 
 RNG = np.random.default_rng(0)
 
@@ -57,3 +58,16 @@ def test_default_is_one_of_scikit_learns():
 def test_errors():
     with pytest.raises(ValueError, match="needs 20 rows or more, got 19"):
         log_ratio(np.zeros((19, 1)), lambda: np.zeros((19, 1)))
+
+
+def test_copies_of_a_row_are_in_one_half():
+    # In both halves, the classifier of one would know the rows of the other: of a nearest neighbour all is certain.
+    rows = RNG.normal(size=(100, 2)).repeat(3, axis=0)[RNG.permutation(300)]
+    nearest = KNeighborsClassifier(n_neighbors=1)
+    copied = log_ratio(rows, lambda: RNG.normal(size=(300, 2)), classifier=nearest)
+    assert copied.lower < 0 and copied.rows.mean() < 5
+    sizes = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+    for row in range(100):
+        assert np.ptp(_halves(rows)[sizes == row]) == 0
+    assert _halves(rows).sum() == 150
+    assert _halves(np.arange(5.0)[::-1, None]).tolist() == [0, 1, 0, 1, 0]

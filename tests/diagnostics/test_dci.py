@@ -46,6 +46,13 @@ def test_scores_by_hand():
     assert found.informativeness == pytest.approx(1.0)
 
 
+def test_latents_that_share_a_factor_are_disentangled_and_it_is_incomplete():
+    z = np.linalg.qr(np.column_stack([np.ones(400), RNG.normal(size=(400, 3))]))[0][:, 1:]
+    found = dci(z, np.column_stack([z[:, 0], z[:, 1] + z[:, 2]]), regressor=LinearRegression())
+    assert found.disentanglement == pytest.approx(1.0, abs=0.01)
+    assert found.completeness == pytest.approx((1 + 1 - np.log(2) / np.log(3)) / 2, abs=0.01)  # 0.685
+
+
 def test_unrelated_and_spare_latents():
     unrelated = dci(RNG.normal(size=(600, 3)), TRUTH)
     assert unrelated.informativeness < 0.05 and unrelated.disentanglement < 0.1

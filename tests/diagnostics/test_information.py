@@ -44,12 +44,18 @@ def test_several_chunks_are_one_batch():
     with torch.random.fork_rng():
         torch.manual_seed(3)
         rows = torch.randperm(600).sort().values
-        z = torch.cat([torch.normal(part, 0.5) for part in x[rows].split(256)])
+        z = torch.cat([torch.normal(part, 0.5) for part in x[rows].tensor_split(3)])
     pairs = dist.Normal(x[rows].T, 0.5).log_prob(z)
     lower = (pairs.diagonal() - pairs.logsumexp(1) + math.log(600)).mean()
     pairs_of_others = pairs.clone().fill_diagonal_(-torch.inf)
     upper = (pairs.diagonal() - pairs_of_others.logsumexp(1) + math.log(599)).mean()
     assert found.lower == pytest.approx(float(lower)) and found.upper == pytest.approx(float(upper))
+
+
+def test_a_last_chunk_of_one_row_is_none():
+    """Of which a guide of views could not estimate an entropy."""
+    guide = ldm.guides.GaussianViews(torch.nn.Linear(3, 4), ldm.entropy.Joint(ldm.entropy.LogDet()))
+    assert mutual_information(guide, (torch.randn(257, 3), torch.randn(257, 3))).num_rows == 257
 
 
 def test_it_is_what_scoring_by_conditionals_costs():

@@ -184,3 +184,13 @@ def test_bad_input():
         Kalman(2, transition_matrix=torch.eye(3))
     with pytest.raises(ValueError, match="num_steps="):
         Kalman(2)(range(4))
+
+
+def test_the_state_space_at_a_draw_of_bayesian_parameters():
+    prior = ldm.priors.Kalman(1, num_steps=5, observation_noise=dist.LogNormal(torch.zeros(1), 1.0).to_event(1))
+    z, given = torch.randn(3, 5, 1), {"observation_noise": torch.tensor([0.7])}
+    found = pyro.condition(prior.distribution, given)(z)
+    fixed = ldm.priors.Kalman(1, num_steps=5, observation_noise=0.7).distribution(z)
+    assert torch.allclose(found.log_prob(z), fixed.log_prob(z))
+    trace = pyro.poutine.trace(prior.distribution).get_trace(z)
+    assert "observation_noise" in trace.nodes and not torch.equal(prior.distribution(z).log_prob(z), fixed.log_prob(z))

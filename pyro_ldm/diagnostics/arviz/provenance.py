@@ -25,7 +25,7 @@ def provenance() -> dict[str, str]:
 
 
 def storable_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes that NetCDF can hold: ``None`` is left out, truth values are 0 or 1, other objects are their text.
+    """Attributes that NetCDF can hold: ``None`` is left out, truth values are 0 or 1, what it cannot hold is text.
 
     Args:
         attrs: By name.
@@ -38,4 +38,8 @@ def _storable(value: Any) -> Any:
         value = value.item()  # a number of numpy or torch
     if isinstance(value, bool):
         return int(value)
-    return value if isinstance(value, int | float | str | np.ndarray) else str(value)
+    if isinstance(value, np.ndarray):
+        return value if value.dtype.kind in "iuf" else str(value)
+    # Of larger integers HDF5 has no type.
+    fits = isinstance(value, float | str) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+    return value if fits else str(value)

@@ -7,7 +7,7 @@ import numpy as np
 from pyro_ldm.diagnostics.arviz.adapter import pareto_smooth
 from pyro_ldm.diagnostics.rows import Array, as_array
 
-MIN_WEIGHTS = 25  # a fifth of them is the tail, and a Pareto distribution is fitted to five at least
+MIN_WEIGHTS = 30  # a fifth of them is the tail, and arviz 1.x fits a Pareto distribution to six at least
 EQUAL = 1e-8  # nats: weights that differ by less are the same
 
 
@@ -19,11 +19,12 @@ def psis(log_weights: Array) -> tuple[np.ndarray, np.ndarray]:
             weight of zero.
 
     Shape:
-        (..., N), N >= 25, to log-weights (..., N) that sum to one, and k-hat (...). Where the largest weights
-        are all equal there is no tail: k-hat is minus infinity.
+        (..., N), N >= 30, to log-weights (..., N) that sum to one, and k-hat (...). Where the largest weights
+        are all equal there is no tail: k-hat is minus infinity. Where no Pareto distribution fits, as where all weight
+        is on a few draws, it is infinity.
 
     Raises:
-        ValueError: If there are fewer than 25 weights, or a log-weight is NaN or plus infinity, or all are zero.
+        ValueError: If there are fewer than 30 weights, or a log-weight is NaN or plus infinity, or all are zero.
 
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling,
@@ -53,4 +54,5 @@ def psis(log_weights: Array) -> tuple[np.ndarray, np.ndarray]:
     if uneven.any():
         with np.errstate(over="ignore"):  # of a fit to a tail that is bounded
             smoothed[uneven], k_hat[uneven] = pareto_smooth(weights[uneven])
+    k_hat = np.where(np.isnan(k_hat), np.inf, k_hat)
     return smoothed - logsumexp(smoothed, axis=-1, keepdims=True), k_hat[()]

@@ -45,7 +45,7 @@ def summary(tree: Tree, *, ci: float = 0.9) -> "pandas.DataFrame":
     measures = {
         "mean": posterior.mean(SAMPLE_DIMS),
         "sd": posterior.std(SAMPLE_DIMS, ddof=1),
-        **{f"eti_{100 * end:.3g}%": posterior.quantile(end, SAMPLE_DIMS) for end in ends},
+        **{f"eti_{100 * end:g}%": posterior.quantile(end, SAMPLE_DIMS) for end in ends},
         "ess_bulk": import_arviz().ess(posterior, method="bulk"),
         "ess_tail": import_arviz().ess(posterior, method="tail", prob=TAILS),
     }
@@ -63,6 +63,9 @@ def summary(tree: Tree, *, ci: float = 0.9) -> "pandas.DataFrame":
 
 def rhat(tree: Tree) -> "Dataset":
     """Rank-normalised split R-hat of the posterior, for each scalar: Markov chains that agree have less than 1.01.
+
+    Of what never varies, such as a zero of a Cholesky factor, it is NaN; of chains that are stuck in different places,
+    infinite or as good as that.
 
     Args:
         tree: With group posterior, of several chains.
@@ -83,7 +86,7 @@ def rhat(tree: Tree) -> "Dataset":
     reason = _why_no_rhat(posterior)
     if reason is not None:
         raise ValueError(reason)
-    with np.errstate(invalid="ignore"):  # of what does not vary, such as a zero of a Cholesky factor, it is NaN
+    with np.errstate(invalid="ignore", divide="ignore"):
         return import_arviz().rhat(posterior)
 
 

@@ -44,7 +44,7 @@ def from_svi(
         model: What the weights are for, such as ``pyro.condition(prior, {"z": z})``. Its discrete sites are summed out.
         model_args: What model and guide are called with: all data, no minibatch.
         model_kwargs: The same by name.
-        num_samples: How many draws. Fewer than 25 get weights, but no k-hat.
+        num_samples: How many draws. Fewer than 30 get weights, but no k-hat.
         seed: Of the draws.
         **groups: Further groups, coords, dims and attrs, as for :func:`to_arviz`; they add to what the guide gives.
 

@@ -95,6 +95,8 @@ def _dims(group: str, key: str, array: np.ndarray, sample_dims: tuple, given: Se
     """The names of all dims of a variable: of the samples, then as given or as ArviZ would call them."""
     if not isinstance(key, str) or not key or "/" in key:
         raise ValueError(f"{group} has a variable called {key!r}, which NetCDF cannot hold: rename it, without a slash")
+    if sample_dims and 0 in array.shape[:2]:
+        raise ValueError(f"{key!r} of {group} has shape {array.shape}, without a draw: leave it out, or draw some")
     if array.ndim < len(sample_dims):
         raise ValueError(
             f"{key!r} of {group} has shape {array.shape}, but its arrays lead with (chain, draw): put a chain of one "

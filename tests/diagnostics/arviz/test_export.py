@@ -65,10 +65,13 @@ def test_names_and_labels_of_dims():
 
 def test_attributes():
     attrs = {"inference": "NUTS", "seed": 3, "estimator": None, "loss": torch.tensor(0.5), "objective": [1, 2]}
+    # HDF5 has no type for the first and the last of these.
+    attrs |= {"labels": np.array(["a", None], dtype=object), "seeds": np.array([1, 2]), "hash": 2**63}
     tree = to_arviz(posterior={"scale": torch.rand(2, 5)}, attrs=attrs)
     for found in (dict(tree.attrs), group(tree, "posterior").attrs):
         assert (found["inference"], found["seed"], found["loss"], found["objective"]) == ("NUTS", 3, 0.5, "[1, 2]")
         assert "estimator" not in found
+        assert (found["labels"], found["seeds"].tolist(), found["hash"]) == ("['a' None]", [1, 2], str(2**63))
         assert found["arviz_version"] == import_arviz().__version__
         assert found["torch_version"] == torch.__version__
         assert {"created_at", "pyro_version", "pyro_ldm_version", "inference_library_version"} <= set(found)
@@ -99,6 +102,7 @@ def test_a_tensor_with_a_gradient_is_copied_and_not_shared():
         ({}, "nothing to export: pass"),
         ({"posterior": {}}, "'posterior' has no variables: leave it out"),
         ({"posterior": {"scale": torch.rand(5)}}, r"lead with \(chain, draw\): put a chain"),
+        ({"posterior": {"scale": torch.rand(4, 0)}}, r"shape \(4, 0\), without a draw"),
         ({"posterior": {"a": torch.rand(2, 5), "b": torch.rand(2, 6)}}, "'draw' has size 5 in 'a' and 6 in 'b'"),
         (
             {"posterior": {"a": torch.rand(2, 5)}, "log_likelihood": {"z": torch.rand(1, 5, 3)}},

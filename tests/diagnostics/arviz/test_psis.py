@@ -53,8 +53,8 @@ def test_weights_of_zero():
 @pytest.mark.parametrize(
     ("log_weights", "message"),
     [
-        (np.zeros(24), "at least 25 weights.*take more draws"),
-        (np.zeros(()), "at least 25"),
+        (np.zeros(29), "at least 30 weights.*take more draws"),
+        (np.zeros(()), "at least 30"),
         (np.full(100, np.nan), "NaN or infinite"),
         (np.r_[np.zeros(100), np.inf], "NaN or infinite"),
         (np.full(100, -np.inf), "all weights are zero"),
@@ -70,3 +70,13 @@ def test_the_weights_passed_are_not_changed():
     before = log_weights.copy()
     psis(log_weights)
     assert (log_weights == before).all()
+
+
+def test_few_weights_have_a_k_hat():
+    assert np.isfinite(psis(np.random.default_rng(0).normal(size=30))[1])
+
+
+def test_weights_that_no_distribution_fits_are_not_to_be_trusted():
+    # Of arviz 1.x k-hat is NaN here, and no comparison with 0.7 would notice.
+    for log_weights in (np.r_[0.0, np.full(99, -np.inf)], 1e6 * np.random.default_rng(0).normal(size=100)):
+        assert psis(log_weights)[1] == np.inf

@@ -94,3 +94,16 @@ def test_what_has_no_statistics(statistic):
         statistic(to_arviz(posterior={"mu": bad}))
     with pytest.raises(ValueError, match="no group 'posterior'"):
         statistic(to_arviz(latents={"z": np.zeros(3)}))
+
+
+def test_the_ends_of_a_wide_interval_are_not_rounded():
+    table = summary(to_arviz(posterior={"scale": draws()}), ci=0.9999)
+    assert list(table.columns)[2:4] == ["eti_0.005%", "eti_99.995%"]
+
+
+def test_chains_that_are_stuck_do_not_agree():
+    stuck = np.array([1.0, 1.0, 2.0, 2.0])[:, None] * np.ones(
+        (4, 64)
+    )  # of so many the mean is exact: no variance within
+    found = rhat(to_arviz(posterior={"stuck": stuck, "constant": np.ones((4, 64))}))
+    assert found["stuck"] > 100 and np.isnan(found["constant"])

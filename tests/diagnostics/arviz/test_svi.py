@@ -142,6 +142,19 @@ def test_a_composed_guide_gives_its_parameters_only():
     assert not has_group(tree, "sample_stats") and "k_hat" not in tree.attrs
 
 
+def test_what_a_guide_draws_for_each_datum_has_no_part_in_the_weights():
+    z = torch.randn(N, 1)
+
+    def guide(z):
+        pyro.sample("mu", exact_posterior(z))
+        with pyro.plate("batch", len(z)):
+            pyro.sample("z", dist.Normal(0.0, 1.0).expand([1]).to_event(1))
+
+    tree = from_svi(guide, model=pyro.condition(gaussian, {"z": z}), model_args=(z,), num_samples=10)
+    assert set(draws(tree)) == {"mu"}
+    assert draws(tree, "sample_stats")["log_weight"].numpy() == pytest.approx(log_evidence(z))
+
+
 def test_a_list_of_autoguides():
     prior = ldm.priors.StudentT(2, df=dist.LogNormal(1.0, 0.1), scale=dist.LogNormal(0.0, 1.0))
     z = torch.randn(N, 2)
