@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -10,6 +12,7 @@ import yaml
 
 import pyro_ldm as ldm
 from pyro_ldm.cli import main
+from pyro_ldm.cli.vae import beside
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +82,7 @@ class TestFit:
         assert read(tmp_path / "run")[0]["terms"]["divergence"] == "KL + I"
 
     def test_beta_weighs_the_kl(self, place, tmp_path):
-        """A heavy weight leaves nothing of it."""
+        """A heavy weight leaves little of it."""
         kl = {}
         for beta in (0.01, 100):
             run(place / "table.csv", *VAE, "--beta", beta, "--epochs", 20, "--lr", 0.01, out=tmp_path / str(beta))
@@ -152,6 +155,27 @@ class TestFit:
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("encoder", "sizes", "decoder"), [("MLP", "hidden", "MLP"), ("ConvNet", "channels", "Conv")])
+def test_a_decoder_mirrors_the_encoder(encoder, sizes, decoder):
+    options = {"encoder": {"class_path": f"pyro_ldm.encoders.{encoder}", "init_args": {sizes: [64, 32]}}}
+    own = beside(options, "same", torch.zeros(5, 2), images=True, decoder=None, likelihood=None)
+    assert own["decoder"] == {"class_path": f"pyro_ldm.baselines.{decoder}Decoder", "init_args": {sizes: [32, 64]}}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Fits that would run in processes of their own, which take seconds to start; and what they were called with."""
+    called = []
+
+    def run(command, *, check):
+        assert command[:4] == [sys.executable, "-m", "pyro_ldm.cli", "fit"]
+        called.append(command)
+        return SimpleNamespace(returncode=main(command[3:]))
+
+    monkeypatch.setattr("pyro_ldm.cli.compare.subprocess.run", run)
+    return called
+
+
 @pytest.fixture(scope="module")
 def runs(place, tmp_path_factory):
     """An LDM of two seeds and a VAE, which hold out the same; and others that do not go with them."""
@@ -180,8 +204,7 @@ class TestCompare:
         assert "LDM" in said.splitlines()[1] and "compare more seeds" in said and "compare.html" in said
         assert "30 rows held out" in (tmp_path / "out" / "compare.html").read_text()
 
-    @pytest.mark.slow
-    def test_vaes_and_seeds_are_fitted_beside_and_not_twice(self, runs, tmp_path, capsys):
+    def test_vaes_and_seeds_are_fitted_beside_and_not_twice(self, place, runs, tmp_path, capsys, in_this_process):
         arguments = (runs / "ldm0", "--vae", "beta", "--seeds", 2, "--particles", 4, "--out", tmp_path / "out")
         compare(*arguments)
         fitted = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
@@ -192,7 +215,27 @@ class TestCompare:
         before = (tmp_path / "out" / "vae-beta-seed0" / "summary.json").stat().st_mtime_ns
         compare(*arguments)
         assert before == (tmp_path / "out" / "vae-beta-seed0" / "summary.json").stat().st_mtime_ns
-        assert "than LDM, beta-VAE (4) is" in capsys.readouterr().out
+        assert len(in_this_process) == 3 and "than LDM, beta-VAE (4) is" in capsys.readouterr().out
+        # Another prior's VAE is another model, whatever its folder is called.
+        run(place / "table.csv", "--held_out", 0.2, "--prior.scale", 2, out=tmp_path / "wide")
+        compare(tmp_path / "wide", *arguments[1:], code=2)
+        assert "is there already, and is another model's" in capsys.readouterr().err
+
+    def test_a_vae_that_cannot_be_built_is_said_before_any_is_fitted(self, runs, tmp_path, capsys, in_this_process):
+        compare(runs / "ldm0", "--vae", "same", "--likelihood", "Bernoulli", "--out", tmp_path / "out", code=2)
+        said = capsys.readouterr().err
+        assert "--vae same cannot be built beside this run: Bernoulli is a distribution on [0, 1]" in said
+        assert not in_this_process and not (tmp_path / "out").exists()
+
+    def test_a_vae_named_twice_is_fitted_once(self, runs, tmp_path, in_this_process):
+        compare(runs / "ldm0", "--vae", "same,SAME", "--seeds", 1, "--particles", 2, "--out", tmp_path / "out")
+        assert len(in_this_process) == 1
+
+    def test_models_of_folders_of_one_name_stay_apart(self, place, tmp_path, capsys):
+        for name, lr in (("a", 0.001), ("b", 0.01)):
+            run(place / "table.csv", "--entropy", "LogDet", "--lr", lr, out=tmp_path / name / "run")
+        compare(tmp_path / "a" / "run", tmp_path / "b" / "run", "--out", tmp_path / "out")
+        assert "LDM a/run" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -202,6 +245,7 @@ class TestCompare:
             (["{}/ldm0", "{}/ldm0"], "named twice"),
             (["{}/ldm0", "{}/all"], "hold out different parts of the data"),
             (["{}/ldm0", "{}/nowhere"], "there is no run"),
+            (["{}/ldm0", "{}/vae", "--out", "{}/vae/config.yaml"], "config.yaml is a file: name a folder"),
             ([], "RUN is missing"),
             (["--vae", "same"], "RUN is missing"),
             (["{}/ldm0", "--vae", "betta"], "did you mean beta? Known: same, beta, infovae, iwae, vamp, flow"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from functools import partial
 
 import numpy
 import pytest
@@ -12,6 +13,7 @@ import yaml
 import pyro_ldm as ldm
 from pyro_ldm.cli import main
 from pyro_ldm.cli.rebuild import rebuild
+from pyro_ldm.posterior.nuts import nuts
 from pyro_ldm.runs.diagnosis import findings
 
 PROGRAM = """
@@ -117,10 +119,10 @@ def test_the_posterior_that_was_trained(finished, tmp_path, capsys):
     assert str(tree.attrs["inference"]).startswith("SVI")
 
 
-@pytest.mark.slow
 def test_nuts(finished, tmp_path, monkeypatch, capsys):
     shutil.copytree(finished / "bayes", tmp_path / "run")
     monkeypatch.setattr("pyro_ldm.runs.diagnosis.parameters.NUM_SAMPLES", 60)
+    monkeypatch.setattr("pyro_ldm.runs.diagnosis.parameters.nuts", partial(nuts, warmup_steps=60))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few draws
         diagnose(tmp_path / "run", "--nuts")

@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_ldm.baselines.generative import Generative
-from pyro_ldm.objective import keep_local_parameters
+from pyro_ldm.diagnostics.arviz.programs import running
 from pyro_ldm.training import latents
 
 
-@torch.no_grad()
 def generate(model: Generative, num: int, *, seed: int = 0, site: str = "x") -> Tensor:
     r"""Decode draws from the prior: E[x | z], z ~ P.
 
@@ -40,10 +38,7 @@ def generate(model: Generative, num: int, *, seed: int = 0, site: str = "x") -> 
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
-    keep_local_parameters(model)
-    devices = [torch.cuda.current_device()] if any(p.is_cuda for p in model.parameters()) else []
-    with torch.random.fork_rng(devices), _Evaluating(model), pyro.settings.context(module_local_params=True):
-        torch.manual_seed(seed)
+    with running(model, seed=seed):
         sites = poutine.trace(model).get_trace(range(num)).nodes
     if site not in sites:
         raise ValueError(f"the model has no site {site!r}: its data are {list(model.sites.values())}")
@@ -51,7 +46,6 @@ def generate(model: Generative, num: int, *, seed: int = 0, site: str = "x") -> 
     return fn.mean
 
 
-@torch.no_grad()
 def reconstruct(model: Generative, guide: Callable, data: Any, *, batch_size: int = 256) -> Tensor:
     r"""Encode data and decode them: E[x | z] at z = E[z | x].
 
@@ -73,20 +67,5 @@ def reconstruct(model: Generative, guide: Callable, data: Any, *, batch_size: in
     """
     z = latents(guide, data)
     device = next((p.device for p in model.parameters()), z.device)
-    with _Evaluating(model):
+    with running(model):
         return torch.cat([model.decode(rows.to(device)).mean.cpu() for rows in z.split(batch_size)])
-
-
-class _Evaluating:
-    """Evaluation mode for a while."""
-
-    def __init__(self, module: nn.Module):
-        self.modes = {part: part.training for part in module.modules()}
-
-    def __enter__(self) -> None:
-        for part in self.modes:
-            part.training = False
-
-    def __exit__(self, *_) -> None:
-        for part, training in self.modes.items():
-            part.training = training

@@ -87,6 +87,8 @@ class Generative(PyroModule):
                 f"the prior has no site {sorted(set(self.sites) - set(found))} to decode: it has "
                 f"{[n for n, s in latents.items() if s['type'] == 'sample' and n != 'batch']}; pass sites="
             )
+        if isinstance(batch[0], Tensor) and batch[0].dtype == torch.bool:
+            raise ValueError("x is boolean, as a mask is: pass it as numbers, x.float()")
         mask = next((b for b in batch[1:] if isinstance(b, Tensor) and b.dtype == torch.bool), None)
         observed = [b for b in batch if isinstance(b, Tensor) and b.dtype != torch.bool][: len(found)]
         if observed and len(observed) < len(found):

@@ -11,7 +11,8 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor, nn
 
-from pyro_ldm.compatibility import estimates
+from pyro_ldm.compatibility import estimates, is_likelihood
+from pyro_ldm.diagnostics.arviz.programs import running, sample_sites
 from pyro_ldm.objective import Objective
 from pyro_ldm.training.loader import tensors_of
 
@@ -77,8 +78,8 @@ class Bound(NamedTuple):
 
     Attributes:
         nats: Mean over the data of the bound on log p(x).
-        bits_per_dim: Minus that, in bits per number of a datum. Of a density (``Gaussian``), in units of x: it may be
-            negative.
+        bits_per_dim: Minus that, in bits per number of a datum that is observed. Of a density (``Gaussian``), in units
+            of x: it may be negative.
         standard_error: Of the mean over the data, nats.
         num_particles: K; 1 is the ELBO.
     """
@@ -126,36 +127,34 @@ def iwae_bound(
         raise ValueError(f"num_particles must be at least 1, got {num_particles}")
     tensors = tensors_of(data)
     objective = Objective(model, guide)
-    pair = objective.check(*(tensor[:batch_size] for tensor in tensors))
-    if not pair.likelihood:
-        raise ValueError("the model observes no data, so there is no evidence to bound: add a likelihood (Generative)")
-    modes = {module: module.training for module in objective.modules()}
-    devices = [torch.cuda.current_device()] if any(p.is_cuda for p in objective.parameters()) else []
     device = next((p.device for p in objective.parameters()), tensors[0].device)
-    objective.eval()
-    bounds = []
-    with torch.random.fork_rng(devices), torch.no_grad(), pyro.settings.context(module_local_params=True):
-        torch.manual_seed(seed)
-        for start in range(0, len(tensors[0]), batch_size):
-            batch = [tensor[start : start + batch_size].to(device) for tensor in tensors]
+    batches = zip(*(tensor.split(batch_size) for tensor in tensors), strict=True)
+    pair, bounds = None, []
+    with running(model, guide, seed=seed):
+        for batch in ([tensor.to(device) for tensor in part] for part in batches):
+            pair = pair or objective.check(*batch)
+            if not pair.likelihood:
+                raise ValueError(
+                    "the model observes no data, so there is no evidence to bound: add a likelihood (Generative)"
+                )
             at_once = max(1, min(num_particles, AT_ONCE // max(1, batch[0].numel())))
             total = torch.full((len(batch[0]),), -torch.inf, device=device)
             for done in range(0, num_particles, at_once):
                 weights, _ = _log_weights(model, guide, batch, min(at_once, num_particles - done))
                 total = torch.logaddexp(total.to(weights.dtype), weights.logsumexp(0))
             bounds.append((total - math.log(num_particles)).double().cpu())
-    for module, training in modes.items():
-        module.training = training
+        numbers = _numbers(model, guide, [tensor[:1].to(device) for tensor in tensors], tensors)
     each = torch.cat(bounds)
     mean, error = float(each.mean()), float(each.std() / len(each) ** 0.5) if len(each) > 1 else math.inf
-    return Bound(mean, -mean / (math.log(2.0) * _numbers(tensors)), error, num_particles)
+    return Bound(mean, -mean / (math.log(2.0) * numbers), error, num_particles)
 
 
-def _numbers(tensors: tuple[Tensor, ...]) -> float:
-    """How many numbers of a datum are there, on average."""
+def _numbers(model: Callable, guide: Callable, datum: Any, tensors: tuple[Tensor, ...]) -> float:
+    """How many numbers of a datum are observed, on average: actions, say, are not, nor are masked steps."""
+    trace, _ = _particles(model, guide, datum, 1)
     masks = [tensor for tensor in tensors if tensor.dtype == torch.bool]
     there = float(masks[0].double().mean()) if masks else 1.0
-    return there * sum(tensor[0].numel() for tensor in tensors if tensor.dtype != torch.bool)
+    return there * sum(site["value"].numel() for site in sample_sites(trace).values() if is_likelihood(site))
 
 
 def _particles(model: Callable, guide: Callable, batch: Any, num_particles: int) -> tuple[Any, Any]:

@@ -24,8 +24,10 @@ class Likelihood(nn.Module, ABC):
         """Refuse data outside the support; called once, with the first batch.
 
         Raises:
-            ValueError: If x is not finite, or outside: what to do.
+            ValueError: If x is not finite, no floating-point numbers, or outside: what to do.
         """
+        if not x.is_floating_point():
+            raise ValueError(f"x is of type {x.dtype}: pass it as floating-point numbers, x.float()")
         finite = torch.isfinite(x)
         if not finite.all():
             bad = int((~finite).reshape(len(x), -1).any(-1).sum())

@@ -15,7 +15,8 @@ class PosteriorCollapse:
     Attributes:
         active_units: Latent dims whose conditional mean varies over the data.
         latent_dim: D.
-        variance: Of the conditional mean over the data, per dim, (D,), in squared units of z.
+        variance: Of the conditional mean over the data, per dim, (D,), in squared units of z; of series that at each
+            step, averaged over the steps.
         verdict: The finding and its remedy, in one sentence.
     """
 
@@ -33,7 +34,8 @@ def posterior_collapse(means: Tensor, *, scale: float = 1.0) -> PosteriorCollaps
 
     .. math:: A_d = \mathrm{Var}_x \, \mathbb{E}[z_d \mid x] > 0.01 \, \mathrm{scale}^2
 
-    A dim that is not active has its prior as its posterior whatever x is: it costs no KL, and tells nothing. It is what
+    A dim that is not active has its prior as its posterior whatever x is: it costs no KL, and tells nothing. Of series
+    the mean may well move from step to step, as the prior's own does: it is compared at the same step. It is what
     :func:`pyro_ldm.diagnostics.collapse` is to deterministic encoders; a VAE's samples of z look healthy all the while.
 
     Args:
@@ -44,7 +46,7 @@ def posterior_collapse(means: Tensor, *, scale: float = 1.0) -> PosteriorCollaps
         means (N, D), or (N, T, D), NaN where masked, N >= 2, to a :class:`PosteriorCollapse`.
 
     Raises:
-        ValueError: If means are no matrix, of one row, or not finite.
+        ValueError: If means are no matrix, of one row, or not finite, or no step is there in two series.
 
     References:
         Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders, section 5.4,
@@ -54,16 +56,20 @@ def posterior_collapse(means: Tensor, *, scale: float = 1.0) -> PosteriorCollaps
         >>> print(posterior_collapse(torch.randn(500, 4) * torch.tensor([1.0, 1.0, 0.01, 0.0])))
         partial posterior collapse: 2 of 4 units are active; ...
     """
-    rows = means.flatten(0, -2) if means.dim() == 3 else means
-    if rows.dim() != 2 or len(rows) < 2:
+    if means.dim() not in (2, 3) or len(means) < 2:
         raise ValueError(f"means have shape (N, D) or (N, T, D), N >= 2, got {tuple(means.shape)}")
-    if means.dim() == 3:
-        rows = rows[~rows.isnan().all(-1)]
-    if len(rows) < 2 or not torch.isfinite(rows).all():
+    by_step = means.double().reshape(len(means), -1, means.shape[-1])
+    there = ~by_step.isnan().all(-1, keepdim=True) if means.dim() == 3 else torch.ones_like(by_step[..., :1]).bool()
+    if not torch.isfinite(by_step[there.squeeze(-1)]).all():
         raise ValueError("means have NaN or Inf: look at the data and the encoder")
+    number = there.sum(0)
+    if not (number > 1).any():
+        raise ValueError("no step is there in two series, so nothing is known of how means vary: pass more series")
     if not 0 < scale < float("inf"):
         raise ValueError(f"scale must be positive, got {scale}: pass the prior's standard deviation in units of z")
-    variance = rows.double().var(0)
+    centre = by_step.where(there, 0.0).sum(0) / number.clamp_min(1)
+    squares = (by_step - centre).where(there, 0.0).square().sum((0, 1))
+    variance = squares / (number - 1).clamp_min(0).sum()
     latent_dim, active = len(variance), int((variance > ACTIVE * scale**2).sum())
     remedy = (
         "weigh the KL less, or less at first (baselines.Tempered), weaken the decoder, or score the guide by its "

@@ -1,17 +1,23 @@
 """``pyro-ldm compare``: runs side by side, and VAEs trained beside one of them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from pyro_ldm.cli.build import build
 from pyro_ldm.cli.choices import class_of
+from pyro_ldm.cli.options import parse
 from pyro_ldm.cli.rebuild import Rebuilt, rebuild
 from pyro_ldm.cli.vae import VAES, beside, described, model_of
 from pyro_ldm.datasets import Data
@@ -29,14 +35,16 @@ def run_compare(argv: list[str]) -> None:
     """``pyro-ldm compare``."""
     options = _parse(argv)
     folders = [Path(run) for run in options.runs]
-    kinds = [kind.strip().lower() for kind in (options.vae or "").split(",") if kind.strip()]
+    kinds = list(dict.fromkeys(kind.strip().lower() for kind in (options.vae or "").split(",") if kind.strip()))
     chosen = {kind: _chosen(options[kind], kind) for kind in ("decoder", "likelihood")}
     out = Path(options.out or Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder by --out")
     runs = {folder: rebuild(folder) for folder in folders}
     if len(runs) < len(folders):
         raise ValueError("a run is named twice: name each once")
     for kind in kinds:  # whatever a VAE lacks is said before any is trained
-        _beside(folders[0], runs[folders[0]], kind, chosen)
+        _check_builds(_beside(folders[0], runs[folders[0]], kind, chosen), runs[folders[0]], kind)
     for folder in _further(runs, kinds, chosen, options, out):
         runs[folder] = rebuild(folder)
     found = compare(candidates(runs), num_particles=options.particles, progress=options.progress)
@@ -145,18 +153,23 @@ def _fit(options: dict[str, Any], folder: Path) -> None:
     if config.is_file():
         theirs = yaml.safe_load(config.read_text())
         ours = {name: value for name, value in options.items() if name not in OWN}
-        if any(_bare(theirs.get(name)) != _bare(value) for name, value in ours.items()):
+        if not _within(ours, theirs):
             raise ValueError(f"{folder} is there already, and is another model's: choose another --out")
         return
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "config.yaml"
-        path.write_text(yaml.safe_dump(options))
+    with _written(options) as path:
         resume = interrupted(folder.resolve()).is_dir()
         arguments = ["--resume", str(folder)] if resume else ["--config", str(path), "--out", str(folder)]
         # In a process of its own, as the run's was: memory of earlier fits would count in this one's.
         code = subprocess.run([sys.executable, "-m", "pyro_ldm.cli", "fit", *arguments], check=False).returncode
     if code:
         raise ValueError(f"{folder} could not be fitted, as said above")
+
+
+def _within(ours: Any, theirs: Any) -> bool:
+    """Whether all of our options are theirs too; a saved file has filled in others."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return all(_within(value, theirs.get(name)) for name, value in ours.items())
+    return ours == theirs
 
 
 def _bare(value: Any) -> Any:
@@ -167,6 +180,26 @@ def _bare(value: Any) -> Any:
 def _beside(folder: Path, run: Rebuilt, kind: str, chosen: dict[str, Any]) -> dict[str, Any]:
     images = run.data.x.dim() == 4
     return beside(_options(folder), kind, load_latents(folder)["z"], images=images, **chosen)
+
+
+def _check_builds(options: dict[str, Any], run: Rebuilt, kind: str) -> None:
+    with _written(options) as path, torch.random.fork_rng(devices=[]):
+        _, config = parse(["--config", str(path)])
+        try:
+            build(config, _parts(run.data, config.held_out)[0])
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"--vae {kind} cannot be built beside this run: {error}") from error
+
+
+@contextmanager
+def _written(options: dict[str, Any]) -> Iterator[Path]:
+    """Options as a config file, for a while."""
+    import yaml
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "config.yaml"
+        path.write_text(yaml.safe_dump(options))
+        yield path
 
 
 def _groups(runs: dict[Path, Rebuilt]) -> list[tuple[dict[str, Any], list[int]]]:
@@ -195,8 +228,9 @@ def _names(runs: Iterable[Path]) -> dict[Path, str]:
     first = {_key(folder): folder for folder in reversed(list(runs))}
     short = {key: model_of(_options(folder)) for key, folder in first.items()}
     longer = {key: f"{name} ({described(_options(first[key]))})" for key, name in short.items()}
-    longest = {key: f"{name} {first[key].name}" for key, name in short.items()}
-    names = next(each for each in (short, longer, longest) if len(set(each.values())) == len(first) or each is longest)
+    shared = os.path.commonpath([folder.absolute().parent for folder in first.values()])
+    longest = {key: f"{name} {first[key].absolute().relative_to(shared)}" for key, name in short.items()}
+    names = next(each for each in (short, longer, longest) if len(set(each.values())) == len(first))
     return {folder: names[_key(folder)] for folder in runs}
 
 

@@ -232,7 +232,7 @@ def _judge(found: list[Estimate], alignment: float, num_rows: int) -> KLBounds:
     best = max((e for e in found if e.kind == LOWER), key=lambda e: e.kl)
     uppers = [e for e in found if e.kind == UPPER]
     estimates = [e for e in found if e.kind == ESTIMATE]
-    value = f"KL at least {best.kl:.2f}"
+    value = f"KL at least {max(0.0, best.kl):.2f}"
     about = max(estimates, key=lambda e: e.kl - e.bias)
     if uppers:
         upper = min(e.kl for e in uppers)

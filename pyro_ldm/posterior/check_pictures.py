@@ -55,9 +55,11 @@ def _histogram(axes: Any, check: "PredictiveCheck", row: Any, *, first: bool) ->
     axes.axvline(row["observed"], color=ORANGE, lw=2.5, label="latents")
     axes.set_title(f"{name}{f', {label}' if label else ''}", fontsize=10)
     axes.set_xlabel(f"corrected p = {row['corrected']:.2g}", color=ORANGE if row["misfit"] else "black")
+    axes.locator_params(axis="x", nbins=4)  # numbers of many digits would run into one another
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     if first:
+        axes.set_ylim(top=1.3 * axes.get_ylim()[1])  # room for the legend
         axes.legend(frameon=False, fontsize=8)
 
 

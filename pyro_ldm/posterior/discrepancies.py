@@ -154,7 +154,7 @@ def default_discrepancies(sites: Mapping[str, Tensor], *, mask: Tensor | None = 
             each(largest_correlation), dim, f"correlated with another dim {more}", f"correlated {less}"
         )
         found["magnitude correlation"] = Discrepancy(
-            each(magnitude_correlation), dim, f"large together with another dim {more}", f"large together {less}"
+            each(magnitude_correlation), dim, f"size tied to another dim's {more}", f"size tied {less}"
         )
     if len(sites) == 2 and len(set(dims.values())) == 1:
         plain = [f"dim {d}" for d in range(next(iter(dims.values())))]

@@ -17,7 +17,7 @@ class Cost(Callback):
 
     Memory is that which torch has allocated on a GPU; on the CPU the largest resident set of the whole process while
     the fit lasted, Python and libraries included. Where the system does not let that be counted anew for each fit
-    (Linux does), it is the largest since the process began.
+    (Linux does), it is the largest since the process began; on Windows it is not known.
 
     Example:
         >>> cost = Cost()
@@ -58,8 +58,10 @@ class Cost(Callback):
             return {}
         cuda = self.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(self.device) / MIB if cuda else _peak()
-        return {
-            "seconds_per_epoch": statistics.median(self.seconds[1:] or self.seconds),
+        seconds = {"seconds_per_epoch": statistics.median(self.seconds[1:] or self.seconds)}
+        if peak is None:
+            return seconds
+        return seconds | {
             "peak_memory_mib": peak,
             "memory": "allocated on the GPU" if cuda else "resident set of the process",
         }
@@ -72,11 +74,13 @@ def _forget_peak() -> None:
         return
 
 
-def _peak() -> float:
+def _peak() -> float | None:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
     except (OSError, StopIteration):
-        import resource
-
+        try:
+            import resource
+        except ImportError:  # Windows
+            return None
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / MIB

@@ -18,9 +18,10 @@ def verdict(fit: Fit) -> str:
     terms = fit.terms
     value = f"{terms.divergence} {terms.kl:.2f} nats"
     if terms.objective == "-ELBO":
+        parameters = f" plus {terms.global_kl:.2f} of the prior's parameters" if terms.global_kl else ""
         return (
-            f"-ELBO {terms.loss:.2f} nats, minus a lower bound on the evidence: {value} less reconstruction "
-            f"{terms.reconstruction:.2f}; compare it with other models' on the same data"
+            f"-ELBO {terms.loss:.2f} nats, minus a lower bound on the evidence: {value}{parameters} less "
+            f"reconstruction {terms.reconstruction:.2f}; compare it with other models' on the same data"
         )
     if terms.divergence == "KL + I":
         return (

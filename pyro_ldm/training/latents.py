@@ -27,7 +27,7 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
     Args:
         guide: A trained guide; one of several views gets x for each of them.
         data: A tensor (N, ...) or a :class:`pyro_ldm.datasets.Data`.
-        site: Name of the site; by default the first that is scored by its pushforward.
+        site: Name of the site; by default the first that is scored by its pushforward, else the first in plate "batch".
         batch_size: Rows encoded at once; by default 4096, or fewer where they are large, such as videos.
 
     Shape:
@@ -48,7 +48,8 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
         for rows in x.split(batch_size):
             trace = poutine.trace(guide).get_trace(*[rows.to(device)] * _num_views(guide))
             found = {n: s["fn"] for n, s in trace.nodes.items() if s["type"] == "sample"}
-            name = site or next((n for n, fn in found.items() if isinstance(fn, Pushforward)), None)
+            pushforwards = [n for n, fn in found.items() if isinstance(fn, Pushforward)]
+            name = site or next(iter([*pushforwards, *_in_batch(trace)]), None)
             if name not in found:
                 raise ValueError(f"the guide has no site {name!r} to take latents from; it has {sorted(found)}")
             fn: Any = found[name]
@@ -57,6 +58,12 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)
+
+
+def _in_batch(trace: Any) -> list[str]:
+    """Sites of plain Pyro distributions per datum."""
+    nodes = {n: s for n, s in trace.nodes.items() if s["type"] == "sample"}
+    return [n for n, s in nodes.items() if any(f.name == "batch" for f in s["cond_indep_stack"])]
 
 
 def _num_views(guide: Callable) -> int:

@@ -321,6 +321,13 @@ class TestMisfits:
         with pytest.raises(ValueError, match=r"1 tensors of data for sites \['x', 'x_prime'\]"):
             model(torch.randn(5, 6))
 
+    def test_data_that_are_no_floating_point_numbers(self):
+        """Booleans would be taken for a mask, and nothing be observed."""
+        model, _ = vae()
+        for dtype in (torch.bool, torch.uint8):
+            with pytest.raises(ValueError, match=r"x\.float\(\)"):
+                model(torch.ones(5, 6, dtype=dtype))
+
     def test_nan(self):
         x = torch.rand(20, 6)
         x[0, 0] = torch.nan

@@ -103,6 +103,31 @@ def test_the_bound_s_bits_and_errors():
     assert model.training and guide.training
 
 
+def test_bits_are_of_the_numbers_observed():
+    """What a program is given beside the data, such as actions, is not coded."""
+    model, guide = linear_pair()
+    x, actions = torch.randn(30, 4), torch.randn(30, 7)
+    bound = iwae_bound(_Unheeding(model), _Unheeding(guide), (x, actions), num_particles=2)
+    assert bound.bits_per_dim == pytest.approx(-bound.nats / 4 / math.log(2))
+
+
+def test_a_refusal_leaves_the_modes_as_they_were():
+    model, guide = linear_pair()
+    guide.entropy = ldm.entropy.LogDet()
+    with pytest.raises(ValueError, match="give the guide"):
+        iwae_bound(model, guide, torch.randn(30, 4), num_particles=2)
+    assert model.training and guide.training
+
+
+class _Unheeding(torch.nn.Module):
+    def __init__(self, program):
+        super().__init__()
+        self.program = program
+
+    def forward(self, x, _):
+        return self.program(x)
+
+
 def test_particles_in_parts_are_the_same_bound(monkeypatch):
     model, guide = linear_pair()
     x = torch.randn(50, 4)

@@ -137,7 +137,7 @@ def test_shared_scales_are_dependence_beyond_correlation():
     z = torch.randn(2000, 3) / dist.Gamma(4.0, 4.0).sample((2000, 1)).sqrt()
     check = predictive_check(ldm.priors.StudentT(3, df=8.0), z)
     worst = check.table.iloc[0]
-    assert worst["discrepancy"] == "magnitude correlation" and "large together with another dim" in str(check)
+    assert worst["discrepancy"] == "magnitude correlation" and "size tied to another dim" in str(check)
 
 
 def test_prior_predictive_draws_the_parameters_from_their_prior():

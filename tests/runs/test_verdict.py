@@ -46,6 +46,11 @@ def test_minus_an_elbo_is_a_bound_and_no_mismatch():
     )
 
 
+def test_an_elbo_with_parameters_of_the_prior_adds_up():
+    sentence = ldm.runs.verdict(ldm.Fit(None, ldm.Terms(-3.0, 1.0, 2.0, 0.5, "KL + I", -70.0), []))
+    assert sentence.startswith("-ELBO 72.50 nats") and "2.00 nats plus 0.50 of the prior's parameters less" in sentence
+
+
 def test_an_info_vae_bounds_nothing_and_its_kl_is_judged():
     sentence = of_likelihood("KL", (0.1, 0.2))
     assert sentence.startswith("not matched: -(ELBO + I) 72.00 nats, no bound on the evidence, in it KL 2.00")

@@ -45,6 +45,15 @@ def test_all_diverged():
         fit(True, True)
 
 
+def test_starts_of_a_vae_are_judged_by_its_whole_loss():
+    """Data about 100 under a decoder that starts about 0: the squared error is nearly all of it."""
+    model = ldm.baselines.Generative(ldm.priors.Gaussian(2), torch.nn.Linear(2, 3), ldm.baselines.Gaussian(1.0))
+    guide = ldm.guides.Gaussian(torch.nn.Linear(3, 4), ldm.entropy.Conditional())
+    x = 100 + torch.randn(100, 3)
+    result = ldm.fit(model, guide, x, epochs=1, starts=2, batch_size=50, lr=1e-4, progress=False)
+    assert min(result.starts) > -0.5 * result.terms.reconstruction > 1000
+
+
 def test_other_starts_are_from_other_parameters_and_of_the_seed_alone():
     def starts(seed):
         torch.manual_seed(0)

@@ -23,7 +23,6 @@ from pyro_ldm.training import latents
 
 NUM_SCORED = 2000  # rows that are scored, at most
 NUM_FITTED = 10_000  # rows that probes and maps are fitted on, at most
-NUM_BOUND = 500  # rows that an importance-weighted bound is measured on: it decodes each many times
 STEPS = 10  # steps of series that count as one row
 
 
@@ -98,8 +97,9 @@ class Candidate:
         batch = (self.scored.x[:2].to(self.device),)
         with running(self.guide, seed=0):
             trace = poutine.trace(self.guide).get_trace(*(batch if self.views is None else self.views(*batch)))
-        sites: list[Any] = [site["fn"] for site in trace.nodes.values() if isinstance(site.get("fn"), Pushforward)]
-        return bool(sites) and not any(isinstance(fn.conditional, Delta) for fn in sites)
+        sites: list[Any] = [site["fn"] for site in sample_sites(trace).values() if in_batch(site)]
+        conditionals = [fn.conditional if isinstance(fn, Pushforward) else fn for fn in sites]
+        return bool(sites) and not any(isinstance(fn, Delta) for fn in conditionals)
 
     @property
     def device(self) -> torch.device:
@@ -125,8 +125,12 @@ class Candidate:
         """Bounds on I(x; z)."""
         return mutual_information(self.guide, self.scored, views=self.views, num_rows=len(self.scored))
 
-    def bound(self, num_particles: int) -> Bound:
+    def bound(self, num_particles: int, *, num_rows: int = NUM_SCORED) -> Bound:
         """The ELBO, or an importance-weighted bound, whatever the guide was scored by in training.
+
+        Args:
+            num_particles: K; 1 for the ELBO.
+            num_rows: Of those scored, at most.
 
         Raises:
             ValueError: If there is no decoder, or no density q(z | x).
@@ -135,7 +139,7 @@ class Candidate:
             raise ValueError("without a decoder there is no bound on the evidence")
         if not self.stochastic:
             raise ValueError("a deterministic encoder has no q(z | x), and so no bound on the evidence")
-        data: Any = self.scored if num_particles == 1 else _at_most(self.scored, NUM_BOUND)
+        data: Any = _at_most(self.scored, num_rows)
         if self.views is not None:
             with running(self.guide, seed=0):
                 data = tuple(view.cpu() for view in self.views(data.x.to(self.device)))

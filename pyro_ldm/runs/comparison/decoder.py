@@ -41,7 +41,8 @@ def decoder_afterwards(candidate: Candidate, like: Generative) -> Generative:
 
 
 def _train(own: Generative, z: Tensor, data: Data, candidate: Candidate) -> None:
-    learned = [*own.decoder.parameters(), *own.likelihood.parameters()]  # type: ignore[attr-defined]
+    parts = [part for part in (own.decoder, own.likelihood) if isinstance(part, torch.nn.Module)]
+    learned = [parameter for part in parts for parameter in part.parameters()]
     optimizer = torch.optim.Adam(learned, lr=candidate.lr)
     size = min(candidate.batch_size, len(z))
     for _ in range(candidate.epochs):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_ldm.baselines import Generative, posterior_collapse
+from pyro_ldm.baselines import Bound, Generative, PosteriorCollapse, posterior_collapse
 from pyro_ldm.diagnostics import AffineMap, affine_r2, collapse, coverage, knn_probe, linear_probe, mcc
 from pyro_ldm.diagnostics.arviz.programs import running
 from pyro_ldm.diagnostics.bounds import KLBounds
@@ -17,6 +17,7 @@ from pyro_ldm.runs.comparison.decoder import decoder_afterwards, log_likelihood,
 from pyro_ldm.runs.series import StateSpace
 
 CHUNK = 256  # rows decoded at once
+NUM_BOUND = 500  # rows that particles are decoded for: many times each
 LEVEL = 0.95  # of the bands whose calibration is measured
 
 
@@ -46,6 +47,19 @@ class Case:
         return found
 
     @cached_property
+    def elbo(self) -> Bound:
+        """The ELBO."""
+        return self.candidate.bound(1)
+
+    @cached_property
+    def weighted(self) -> Bound:
+        """The importance-weighted bound: the ELBO, and what the particles add to it on some of the rows."""
+        elbo, number = self.elbo, self.num_particles
+        more, less = (self.candidate.bound(k, num_rows=NUM_BOUND) for k in (number, 1))
+        nats, bits = (elbo[i] + more[i] - less[i] for i in (0, 1))
+        return elbo._replace(nats=nats, bits_per_dim=bits, num_particles=number)
+
+    @cached_property
     def decoding(self) -> Generative:
         """Its own decoder, or one trained afterwards."""
         if self.candidate.generative is not None:
@@ -65,6 +79,13 @@ class Case:
         """Latents scored, of series those of all steps that are there, (N, D)."""
         z, mask = self.candidate.means, self.candidate.scored.mask
         return z if z.dim() == 2 else z.flatten(0, 1) if mask is None else z[mask]
+
+    @cached_property
+    def units(self) -> PosteriorCollapse:
+        """Active units, in units of the prior."""
+        z, mask = self.candidate.means, self.candidate.scored.mask
+        z = z if mask is None else z.masked_fill(~mask.unsqueeze(-1), torch.nan)
+        return posterior_collapse(z, scale=self.candidate.scale)
 
 
 @dataclass(frozen=True)
@@ -108,7 +129,7 @@ def informed(case: Case, bound: str) -> float:
 
 def active_units(case: Case) -> float:
     """Dims whose E[z | x] varies over the data."""
-    return float(posterior_collapse(case.rows, scale=case.candidate.scale).active_units)
+    return float(case.units.active_units)
 
 
 def probed(case: Case, probe: Callable) -> float:
@@ -177,9 +198,9 @@ def spent(case: Case, what: str) -> float:
 
 
 MEASURES: Sequence[Measure] = (
-    Measure("ELBO", "nats per datum", "more", lambda c: c.candidate.bound(1).nats, True),
-    Measure("IWAE bound", "nats per datum", "more", lambda c: c.candidate.bound(c.num_particles).nats, True),
-    Measure("-IWAE bound", "bits per dim", "", lambda c: c.candidate.bound(c.num_particles).bits_per_dim),
+    Measure("ELBO", "nats per datum", "more", lambda c: c.elbo.nats, True),
+    Measure("IWAE bound", "nats per datum", "more", lambda c: c.weighted.nats, True),
+    Measure("-IWAE bound", "bits per dim", "", lambda c: c.weighted.bits_per_dim),
     Measure("KL(R || P) by KNN", "nats", "less", lambda c: estimate_of_kl(c, "KNN")),
     Measure("KL(R || P) by LogDet", "nats", "", lambda c: estimate_of_kl(c, "LogDet")),
     Measure("I(x; z) at least", "nats", "", lambda c: informed(c, "lower")),

@@ -1,5 +1,6 @@
 """Pictures of a comparison: measures with their spread, latents side by side, and reconstructions."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ COLOURS = (BLUE, ORANGE, GREEN, "#8d5bb3", "#b3545f", "#4a9aa3", GREY)
 NUM_POINTS = 2000
 NUM_IMAGES = 10
 COLUMNS = 2  # legible on a phone
+WIDTH = 24  # letters of a model's name in a line
 ARROWS = {"more": "↑", "less": "↓"}
 
 
@@ -48,7 +50,7 @@ def dots(measures: Sequence[Measure], values: Mapping[str, Mapping[str, Sequence
             error = seeds.std(ddof=1) if len(seeds) > 1 else None
             axes.errorbar(seeds.mean(), place, xerr=error, fmt="o", ms=7, color=colour, lw=2, capsize=4)
             axes.plot(seeds, np.full(len(seeds), place), "o", color="black", ms=2)
-        axes.set_yticks(range(len(every)), every, fontsize=8)
+        axes.set_yticks(range(len(every)), [textwrap.fill(model, WIDTH) for model in every], fontsize=8)
         axes.set_ylim(len(every) - 0.5, -0.5)
         axes.margins(x=0.15)
         axes.grid(axis="y", color=PALE, lw=0.5)
@@ -76,7 +78,7 @@ def side_by_side(latents: Mapping[str, Tensor], labels: Tensor | None) -> Any:
         rows = z.double() - z.double().mean(0)
         plane = (rows @ torch.linalg.svd(rows, full_matrices=False)[2][:2].T)[chosen].numpy()
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(model, fontsize=10)
+        axes.set_title(textwrap.fill(model, 2 * WIDTH), fontsize=10)
         if plane.shape[1] == 1:
             axes.hist(plane[:, 0], bins=40, color=BLUE)
             continue
@@ -108,5 +110,5 @@ def reconstructions(x: Tensor, shown: Mapping[str, Tensor]) -> Any:
             axes.set_yticks([])
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        line[0].set_ylabel(textwrap.fill(name, WIDTH), rotation=0, ha="right", va="center", fontsize=9)
     return figure

@@ -1,8 +1,10 @@
 """What a run is held against: true latents from a file, or the latents of another run."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,22 +27,27 @@ class Against(NamedTuple):
     latents: Tensor | None = None
 
 
-def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor) -> Against:
+def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor, *, data: Mapping[str, Any]) -> Against:
     """An npz file's array ``truth``, or another run's latents, a row for each of these.
 
     Args:
         path: Of the file, or the run's folder.
         z: The latents of the run itself, (N, D) or (N, T, D).
         there: Which of them are no padding, (N,) or (N, T).
+        data: Fingerprint of the run's data, which another run is to have been fitted on.
 
     Raises:
         ValueError: If there is no such file or run, it has no such array, or another number of rows or steps, or values
-            that are not finite.
+            that are not finite, or it is a run of other data.
     """
     path = Path(path)
     if path.is_dir():
-        other = load_latents(path)["z"]
+        other = load_latents(path).get("z")
+        if other is None:
+            raise ValueError(f"{path} has no latents z: pass the folder of a finished run")
         _check(other, z, f"the latents of {path}", "pass a run of the same data")
+        if _sha256(path) not in (None, data["sha256"]):
+            raise ValueError(f"{path} is a run of other data, so that its rows are others: pass a run of the same data")
         return Against(path.name or str(path), latents=other)
     if not path.is_file():
         raise ValueError(f"there is no file {path}: pass an npz file with an array truth, or the folder of another run")
@@ -50,7 +57,7 @@ def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor) -> Agai
             truth = file["truth"] if "truth" in names else None
     except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{path} cannot be read: save true latents by numpy.savez({path.name!r}, truth=...)"
+            f"{path} cannot be read: save true latents by numpy.savez({path.with_suffix('.npz').name!r}, truth=...)"
         ) from error
     if truth is None:
         raise ValueError(f"{path} has no array 'truth', it has {names}: name the true latents so")
@@ -61,6 +68,14 @@ def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor) -> Agai
     if not torch.isfinite(values[there]).all():
         raise ValueError(f"truth in {path} has NaN or infinite values: leave such data out of the run, or fill them in")
     return Against(path.name, truth=values)
+
+
+def _sha256(run: Path) -> str | None:
+    """Of the data that a run was fitted on, where it says so."""
+    try:
+        return json.loads((run / "summary.json").read_text())["data"]["sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _check(values: Tensor, z: Tensor, what: str, remedy: str) -> None:

@@ -28,6 +28,7 @@ from pyro_ldm.runs.diagnosis.findings import (
 from pyro_ldm.runs.diagnosis.parameters import parameters, posterior_of
 from pyro_ldm.runs.diagnosis.recovery import agrees, bands, recovered
 from pyro_ldm.runs.finding import Finding
+from pyro_ldm.runs.held_out import fingerprint
 from pyro_ldm.runs.report import Section
 from pyro_ldm.runs.write import load_latents
 
@@ -119,7 +120,7 @@ def diagnose(
         prior = prior.prior if isinstance(prior, Generative) else prior
         case = look_at(prior, guide, data, views=views, held_out=stored.get("split"), seed=seed)
         check_same(case, folder, stored["z"])
-        other = None if against is None else read_against(against, case.z, case.there)
+        other = None if against is None else read_against(against, case.z, case.there, data=fingerprint(data))
         if nuts and not global_sites(prior, case.sites, case.batch):
             raise ValueError(
                 "there is nothing to infer by NUTS: the prior has no parameters, which are sample sites outside plate "

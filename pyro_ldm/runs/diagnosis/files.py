@@ -68,7 +68,8 @@ def facts(
 
     config = folder / "config.yaml"
     options = (yaml.safe_load(config.read_text()) if config.is_file() else {}) | summary.get("settings", {})
-    found = {name: _short(value) for name, value in options.items() if value not in (None, [], False)}
+    chosen = {name: value for name, value in options.items() if value is not None and value is not False}  # 0 is
+    found = {name: _short(value) for name, value in chosen.items() if value != []}
     found |= {f"fitted with {name}": version for name, version in summary.get("versions", {}).items()}
     found |= {f"diagnosis: {name}": value for name, value in settings.items() if value is not None}
     return found | {name: versions[attribute] for attribute, name in VERSIONS.items() if attribute in versions}

@@ -16,7 +16,7 @@ from pyro_ldm.runs.comparison.compare import Comparison, compare
 from pyro_ldm.runs.comparison.decoder import decoder_afterwards
 from pyro_ldm.runs.comparison.findings import finding, spread, summary
 from pyro_ldm.runs.comparison.measures import MEASURES, Case, Measure, measure
-from pyro_ldm.runs.held_out import fingerprint, hold_out
+from pyro_ldm.runs.held_out import SPLIT_SEED, fingerprint, hold_out
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,45 @@ class TestMeasures:
         ]
         assert found[0] == pytest.approx(found[1], rel=1e-5) and math.isfinite(found[0])
 
+    def test_the_bound_of_some_rows_stands_beside_the_elbo_of_all(self, monkeypatch):
+        """What particles add is measured on few rows; ELBO and bound are of the same data all the same."""
+        monkeypatch.setattr("pyro_ldm.runs.comparison.measures.NUM_BOUND", 100)
+        candidate = trained("VAE", vae(), test=world(seed=1))
+        few, seed = candidate.scored.split((0.25, 0.75), seed=SPLIT_SEED)[0], 0
+        gap = [iwae_bound(candidate.prior, candidate.guide, few, num_particles=k, seed=seed).nats for k in (8, 1)]
+        expected = value("ELBO", candidate)[0] + gap[0] - gap[1]
+        assert value("IWAE bound", candidate)[0] == pytest.approx(expected)
+        assert value("-IWAE bound", candidate)[0] == pytest.approx(-expected / (6 * math.log(2)), rel=1e-5)
+
+    def test_programs_of_plain_pyro(self):
+        """A guide of a plain distribution, and a likelihood that is a function."""
+        encoder, (prior, ldm_guide) = torch.nn.Linear(6, 4), deterministic()
+
+        class Plain(pyro.nn.PyroModule):
+            def __init__(self):
+                super().__init__()
+                self.encoder = encoder
+
+            def forward(self, x):
+                loc, scale = self.encoder(x).chunk(2, -1)
+                q = pyro.distributions.Normal(loc, torch.nn.functional.softplus(scale) + 1e-3).to_event(1)
+                with pyro.plate("batch", len(x)):
+                    return pyro.sample("z", q)
+
+        model = Generative(prior, MLPDecoder(2, (6,), hidden=[8]), lambda output: pyro.distributions.Laplace(output, 1))
+        ours = Candidate("ours", model, ldm.guides.Gaussian(encoder, ldm.entropy.Conditional()), world())
+        plain = Candidate("plain", model, Plain(), world())
+        for name in ("ELBO", "I(x; z) at least", "active units", "reconstruction error"):
+            assert value(name, plain)[0] == pytest.approx(value(name, ours)[0], rel=1e-4)
+        error, why = value("reconstruction error", Candidate("LDM", prior, ldm_guide, world(), epochs=1), like=model)
+        assert math.isfinite(error) and not why
+
+    def test_units_of_series_are_compared_step_by_step(self):
+        """Means that move with the steps alone, whatever x is, say nothing of it."""
+        guide = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.Pooled(ldm.entropy.LogDet()))
+        path = torch.linspace(-3, 3, 20).reshape(1, 20, 1) + 0.01 * torch.randn(60, 20, 1)
+        assert value("active units", Candidate("dead", ldm.priors.Kalman(1), guide, Data(path)))[0] == 0
+
     def test_kl_of_known_latents(self):
         """z ~ N(0, s^2 I) under N(0, I): KL = D (s^2 - 1 - log s^2) / 2."""
         encoder = torch.nn.Linear(2, 2, bias=False)
@@ -96,6 +135,14 @@ class TestMeasures:
         truth = 0.25 - 1 - math.log(0.25)
         for name in ("KL(R || P) by KNN", "KL(R || P) by LogDet"):
             assert value(name, candidate)[0] == pytest.approx(truth, abs=0.08)
+
+    def test_kl_of_a_match_is_nought_where_the_estimator_alone_is_off(self):
+        """In 16 dims KNN gives draws from the prior itself -0.9 nats."""
+        guide = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.LogDet())
+        data = Data(torch.randn(300, 16, generator=torch.Generator().manual_seed(0)))
+        candidate = Candidate("match", ldm.priors.Gaussian(16), guide, data)
+        (raw,) = [estimate.kl for estimate in candidate.bounds.estimates if estimate.name == "KNN"]
+        assert raw < -0.6 and value("KL(R || P) by KNN", candidate)[0] == pytest.approx(0.0, abs=0.4)
 
     def test_kl_step_by_step_is_none_to_compare(self):
         """It leaves out what the steps tell of one another, so that it may be far below zero."""
@@ -108,11 +155,12 @@ class TestMeasures:
         model, _ = vae(seed=3)
         candidate = trained("LDM", deterministic(), test=world(seed=1), epochs=40)
         before = {n: p.clone() for n, p in [*candidate.guide.named_parameters(), *model.named_parameters()]}
-        own = decoder_afterwards(candidate, model)
+        anew = decoder_afterwards(Candidate("LDM", candidate.prior, candidate.guide, candidate.train, epochs=0), model)
+        pairs = zip(anew.decoder.parameters(), model.decoder.parameters(), strict=True)
+        assert not any(torch.equal(*pair) for pair in pairs)  # no layer is the VAE's
+        decoder_afterwards(candidate, model)
         after = dict([*candidate.guide.named_parameters(), *model.named_parameters()])
         assert all(torch.equal(before[n], after[n]) for n in before)
-        first, second = (p.flatten()[0] for p in (own.decoder[0][1].weight, model.decoder[0][1].weight))
-        assert first != second  # drawn anew
         error, _ = value("reconstruction error", candidate, like=model)
         data = candidate.scored.x
         z = candidate.encode(candidate.scored)
@@ -132,6 +180,20 @@ class TestMeasures:
         )
         log_p = torch.distributions.Normal(shown, 0.1).log_prob(x).sum(1).mean()
         assert value("log p(x | z)", candidate)[0] == pytest.approx(float(log_p), rel=1e-4)
+
+    def test_masked_steps_count_nowhere(self):
+        """Padding of ones: a decoder trained afterwards, its error and its likelihood are those of the other steps."""
+        x, mask = torch.randn(60, 8, 2), torch.arange(8).expand(60, 8) < 5
+        guide = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.Pooled(ldm.entropy.LogDet()))
+        like = Generative(ldm.priors.Kalman(2), ldm.encoders.PerStep(torch.nn.Linear(2, 2)), Gaussian(1.0))
+        found = []
+        for padding in (0.0, 100.0):
+            data = Data(x.where(mask.unsqueeze(-1), padding), mask=mask)
+            candidate = Candidate("LDM", ldm.priors.Kalman(2), guide, data, epochs=20, batch_size=20, lr=0.05)
+            found.append([value(n, candidate, like=like)[0] for n in ("reconstruction error", "log p(x | z)")])
+        assert found[0] == pytest.approx(found[1], rel=1e-4) and found[0][0] < 0.1
+        # log N(x; x, 1) of 5 steps of 2 numbers each, less half the squared error
+        assert found[0][1] == pytest.approx(-5 * math.log(2 * math.pi) - 5 * found[0][0], rel=1e-3)
 
     def test_recovery_and_probes_score_held_out_rows(self):
         candidate = trained("LDM", deterministic(), test=world(seed=1), epochs=40)
@@ -210,6 +272,10 @@ class TestFindings:
     def test_values_without_spread(self):
         assert finding(self.MORE, {"A": [1.0, 1.0], "B": [2.0, 2.0]}).unbeaten == ("B",)
         assert finding(self.MORE, {"A": [1.0, 1.0], "B": [1.0, 1.0]}).beats == ()
+        # t = 7, of one degree of freedom p = 0.09
+        assert finding(self.MORE, {"A": [0.9, 0.9], "B": [0.5, 0.6]}).unbeaten == ("A", "B")
+        assert finding(self.MORE, {"A": [0.9, 0.9], "B": [0.5, 0.5 + 1e-15]}).unbeaten == ("A",)
+        assert finding(self.MORE, {"A": [0.9, 0.9], "B": [0.9 + 1e-15] * 2}).beats == ()  # rounding
 
     def test_undefined_values_are_left_out(self):
         nan = math.nan
@@ -316,6 +382,14 @@ class TestRefusals:
             compare(
                 [Candidate("A", *deterministic(), world(), name="a"), Candidate("B", *deterministic(), world(num=100))]
             )
+
+    def test_but_not_the_same_data_by_another_name(self):
+        data, other = world(num=60), Data(world(num=60).x, name="elsewhere")
+        compared = compare(
+            [Candidate("A", *deterministic(), Data(data.x, name="here")), Candidate("B", *deterministic(), other)],
+            progress=False,
+        )
+        assert set(compared.seeds) == {"A", "B"}
 
     def test_another_split(self):
         data = world()

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import group, has_group, load
 from pyro_ldm.posterior.default_priors import default_priors
+from pyro_ldm.posterior.nuts import nuts
 from pyro_ldm.runs.diagnosis import findings
 from pyro_ldm.runs.diagnosis.case import look_at
 from pyro_ldm.runs.diagnosis.diagnose import diagnose
@@ -51,24 +52,31 @@ def a_run(folder, prior, x, *, guide=None, entropy=None, **fields):
     return prior, guide, data
 
 
+def a_run_in(folder, x):
+    folder.mkdir()
+    return a_run(folder, ldm.priors.Gaussian(2), x)
+
+
 def section(diagnosis, title) -> Section:
     (found,) = [section for section in diagnosis.sections if section.title == title]
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of short chains
 class TestWhole:
     """All parts, on latents that are from the prior and on others."""
 
     @pytest.fixture(autouse=True)
-    def few_priors(self, monkeypatch):
-        """To compare with: NUTS takes seconds for each."""
+    def few_priors_and_draws(self, monkeypatch):
+        """To compare with: NUTS takes seconds for each, and more where chains are worth processes of their own."""
         few = lambda z: {name: default_priors(z)[name] for name in ("Gaussian", "Laplace")}  # noqa: E731
         monkeypatch.setattr(findings, "default_priors", few)
+        short = lambda *a, **b: nuts(*a, **b | {"num_chains": 1, "warmup_steps": 60, "num_samples": 60})  # noqa: E731
+        monkeypatch.setattr(findings, "nuts", short)
 
     def test_a_prior_that_is_right(self, tmp_path):
-        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(400, 2), name="right")
+        torch.manual_seed(1)  # of 0 the predictive check is one of the 5 % that are wrong
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(300, 2), name="right")
         found = diagnose(tmp_path, *run, progress=False)
         for title in ("Match with the prior", "Cover", "Collapse", "Fit of each dim", "Other priors"):
             assert section(found, title).good, (title, section(found, title).verdict)
@@ -76,7 +84,7 @@ class TestWhole:
         assert abs(found.numbers["elpd lost to the best prior, nats"]) < 4
 
     def test_a_prior_that_is_wrong(self, tmp_path):
-        z = torch.stack([torch.randn(400), dist.Exponential(1.0).sample((400,))], 1)
+        z = torch.stack([torch.randn(300), dist.Exponential(1.0).sample((300,))], 1)
         found = diagnose(tmp_path, *a_run(tmp_path, ldm.priors.Gaussian(2), z, name="wrong"), progress=False)
         assert section(found, "Match with the prior").good is False and "not matched" in str(found)
         assert section(found, "Fit of each dim").good is False and "dim 1" in section(found, "Fit of each dim").verdict
@@ -140,7 +148,8 @@ class TestParts:
                 diagnose(tmp_path, *run, seed=1, progress=False)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
         diagnose(tmp_path, *run, seed=1, progress=False)
-        assert json.loads((tmp_path / "diagnosis.json").read_text())["facts"]["diagnosis: seed"] == "1"
+        facts = json.loads((tmp_path / "diagnosis.json").read_text())["facts"]
+        assert facts["diagnosis: seed"] == "1" and facts["seed"] == "0"
 
     def test_pictures_of_an_earlier_diagnosis_go(self, tmp_path):
         truth = torch.randn(60, 2)
@@ -157,12 +166,23 @@ class TestParts:
             with pytest.raises(ValueError, match="has changed since"):
                 diagnose(tmp_path, prior, guide, ldm.datasets.Data(x), progress=False)
 
+    def test_against_a_run_of_other_data(self, tmp_path):
+        run = a_run_in(tmp_path / "run", torch.randn(60, 2))
+        a_run_in(tmp_path / "other", torch.randn(60, 2))
+        with pytest.raises(ValueError, match="other is a run of other data"):
+            diagnose(tmp_path / "run", *run, against=tmp_path / "other", progress=False)
+        (tmp_path / "other" / "summary.json").unlink()  # which an old run may lack the fingerprint in
+        diagnose(tmp_path / "run", *run, against=tmp_path / "other", progress=False)
+        numpy.savez(tmp_path / "other" / "latents.npz", y=numpy.zeros(60))
+        with pytest.raises(ValueError, match="has no latents z"):
+            diagnose(tmp_path / "run", *run, against=tmp_path / "other", progress=False)
+
     def test_not_a_run(self, tmp_path):
         prior, guide, data = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
         with pytest.raises(ValueError, match="finished run"):
             diagnose(tmp_path / "nowhere", prior, guide, data, progress=False)
 
-    def test_the_posterior_s_draws_are_exported(self, tmp_path):
+    def test_the_posterior_s_draws_are_exported(self, tmp_path, monkeypatch):
         """Latents N(0, 2^2) and a scale of their prior: exp of what an AutoNormal was set to, drawn and written."""
         from pyro import poutine
         from pyro.infer.autoguide import AutoNormal, init_to_value
@@ -181,6 +201,10 @@ class TestParts:
         assert "k-hat" in section(found, "The prior's parameters").verdict
         assert section(found, "Fit of each dim").good  # by these draws, not those of the wide prior
         assert (tmp_path / "parameters.png").exists()
+        # From a part of the data there are no weights: those would be of a wider posterior.
+        monkeypatch.setattr("pyro_ldm.runs.diagnosis.case.NUM_ROWS", 100)
+        part = section(diagnose(tmp_path, *run, progress=False), "The prior's parameters")
+        assert part.verdict.startswith("approximate: trained beside the encoder") and not part.numbers
 
     def test_held_out_rows_are_the_ones_looked_at(self):
         held_out = torch.arange(400) % 2 == 1
@@ -213,15 +237,22 @@ class TestSeries:
         )
         return prior, state, state + 0.3 * torch.randn_like(state)
 
-    def case(self, prior, state, x):
+    def case(self, prior, state, x, mask=None):
         guide = ldm.guides.Deterministic(torch.nn.Identity(), ldm.entropy.Pooled(ldm.entropy.LogDet()))
-        data = ldm.datasets.Data(x, truth=state)
+        data = ldm.datasets.Data(x, truth=state, mask=mask)
         return look_at(prior, guide, data, views=None, held_out=None, seed=0)
 
     def test_bands_of_the_true_filter_are_calibrated(self):
         finding = bands(self.case(*self.world()), None)
         assert finding.section.good and finding.section.verdict.startswith("calibrated: the filter's 95 % bands hold 9")
         assert finding.section.numbers["share of the truth in 50 % bands"] == pytest.approx(0.5, abs=0.04)
+
+    def test_masked_steps_are_not_filtered(self):
+        """Whatever stands in a gap, the bands about it are calibrated."""
+        prior, state, x = self.world()
+        mask = (torch.arange(40) < 15) | (torch.arange(40) > 20)
+        x = x.where(mask.unsqueeze(-1), 50.0)
+        assert bands(self.case(prior, state, x, mask=mask.expand(80, 40)), None).section.good
 
     @pytest.mark.parametrize(("noise", "word"), [(0.05, "too narrow"), (0.5, "too wide")])
     def test_bands_of_wrong_noise_are_not(self, noise, word):
