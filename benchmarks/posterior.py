@@ -260,9 +260,7 @@ def speed(args) -> None:
     table = ldm.diagnostics.arviz.summary(tree)
     stats = ldm.diagnostics.arviz.group(tree, "sample_stats")
     floor, gradients = bare_gradient(z), float(stats["n_steps"].sum()) / args.chains
-    print(
-        "| chains | seconds | least bulk ESS | and a second | worst R-hat | diverged | gradients a draw | bare, ms |"
-    )
+    print("| chains | seconds | least bulk ESS | and a second | worst R-hat | diverged | gradients a draw | bare, ms |")
     print("|---|---|---|---|---|---|---|---|")
     worst = f"{table['r_hat'].max():.3f}" if "r_hat" in table else "-"
     least = table["ess_bulk"].min()
