@@ -37,17 +37,17 @@ def nuts(
     datum are summed out. Prior and latents are copied in double precision; a program that computes in single precision
     whatever it is given, such as a function around a network, is sampled in that.
 
-    Each chain starts at the likeliest of ten draws from the prior and runs on one thread. Where the chains would take
-    more than some 20 seconds and there are more cores, each runs in a process of its own, to the same draws. Ctrl-C
-    stops them all.
+    Each chain descends from the likeliest of ten draws from the prior, begins near the mode that it finds, and moves in
+    coordinates in which the curvature there is one; where there is no mode, from that draw. It runs on one thread.
+    Where the chains would take more than some 20 seconds and there are more cores, each runs in a process of its own,
+    to the same draws. Ctrl-C stops them all.
 
     Args:
         prior: The assumed latent model.
         z: Latents (N, ...), or a dict of them by site, such as ``{"z": z, "z_prime": z_prime}``.
         batch: What the prior is called with, such as ``(x, mask)``; ``(z,)``, of the first site, by default.
         num_samples: Draws of each chain.
-        warmup_steps: Steps before them, in which step size and mass matrix are adapted. With ten for each parameter the
-            matrix is dense, so that parameters that trade off do not slow it down; with fewer, diagonal.
+        warmup_steps: Steps before them, in which step size and mass matrix are adapted.
         num_chains: Chains; R-hat takes at least two.
         target_accept: Acceptance probability that the step size is adapted to: larger is slower and safer.
         seed: Of the chains; the global random state is left as it was.
