@@ -32,7 +32,6 @@ GRADIENTS = 10  # of a step, about: what a chain will take is guessed by it
 WORTH = 20.0  # seconds of sampling above which processes are worth starting
 FOR_A_COVARIANCE = 10  # steps of warm-up for each parameter: with fewer its estimate is worse than none
 MAX_TREE_DEPTH = 10
-FIRST_DEPTH = 5  # in the first quarter of the warm-up: until parameters are scaled, longer trees are wasted
 
 
 class Settings(NamedTuple):
@@ -104,7 +103,7 @@ def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int]
             try:
                 return potential(space.parameters(state["u"]))
             except ValueError as error:
-                # A step too long, at which a parameter has overflowed: distributions that a program made beforehand
+                # A step too long, at which a parameter has run to 0 or infinity: distributions that a program made beforehand
                 # check their values even where validation is off. The sampler turns back at what is not a number.
                 if "within the support" not in str(error) and "satisfy the constraint" not in str(error):
                     raise
@@ -120,7 +119,6 @@ def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int]
         kernel.setup(settings.warmup_steps)
         for step in range(settings.warmup_steps + settings.num_samples):
             evaluations = 0
-            kernel._max_tree_depth = FIRST_DEPTH if 4 * step < settings.warmup_steps else MAX_TREE_DEPTH
             state = kernel.sample(state)
             tick(step + 1)
             if step < settings.warmup_steps:

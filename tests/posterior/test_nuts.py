@@ -326,3 +326,17 @@ class TestUnexpanded:
             with pyro.plate("batch", 5), poutine.trace() as handler:
                 pyro.sample("z", fn.to_event(1), obs=torch.zeros(5, 2))
             assert can_be_unexpanded(handler.trace.nodes, ["z"]) == []
+
+
+def test_a_parameter_that_underflows_turns_the_sampler_back(monkeypatch):
+    monkeypatch.setattr("pyro_ldm.posterior.coordinates.MOST", 0)  # from far off, and down a steep slope
+    # Distributions made outside the program check their values even where validation is off.
+    width = dist.LogNormal(torch.zeros(1), 1.0, validate_args=True).to_event(1)
+
+    def prior(x):
+        scale = pyro.sample("scale", width)
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.Normal(0.0, scale).to_event(1))
+
+    tree = quiet(prior, 1e-2 * torch.randn(2000, 1), warmup_steps=100, num_samples=50)
+    assert draws(tree)["scale"].mean() == pytest.approx(1e-2, rel=0.1)
