@@ -103,8 +103,8 @@ def run_chain(given: Given, settings: Settings, chain: int, tick: Callable[[int]
             try:
                 return potential(space.parameters(state["u"]))
             except ValueError as error:
-                # A step too long, at which a parameter has run to 0 or infinity: distributions that a program made beforehand
-                # check their values even where validation is off. The sampler turns back at what is not a number.
+                # A step too long, and a parameter is 0 or infinite: distributions made before the program ran check
+                # their values even where validation is off. The sampler turns back at what is not a number.
                 if "within the support" not in str(error) and "satisfy the constraint" not in str(error):
                     raise
                 return 0.0 * state["u"].sum() + torch.nan
