@@ -17,12 +17,13 @@ class DataError(ValueError):
 class Data:
     r"""A data set: observations, and labels and true latents where there are any.
 
-    Floating-point fields are kept as float32, whatever comes in. Rows are counted from 0.
+    Fields are kept on the CPU, floating-point ones as float32, whatever comes in. Rows are counted from 0.
 
     Args:
         x: Observations, one per row.
         y: Labels, for probes and pictures only; of a series, one for all of it or one per step.
         truth: The true latents behind x, in the same order.
+        nuisance: What else is behind x, of which a good representation tells nothing, in the same order.
         mask: Which steps of each series are there, where the others are padding; `fit` passes it on beside x.
         inputs: What is done to each series, such as actions; the input of a step leads into it. A prior that
             takes them gets them by `fit(prior, guide, (data.x, data.inputs))`.
@@ -30,9 +31,9 @@ class Data:
         name: What error messages and reports call it.
 
     Shape:
-        x (N, \*event), N >= 2; y (N,); truth (N, \*latent); mixing (sources, D). `shape` is the event shape,
-        (1, 8, 8) for an image or (D,) for a vector. Of series x (N, T, \*event), y (N,) or (N, T), truth (N, T, K),
-        mask (N, T), boolean, inputs (N, T, U).
+        x (N, \*event), N >= 2; y (N,); truth and nuisance (N, \*latent); mixing (sources, D). `shape` is the event
+        shape, (1, 8, 8) for an image or (D,) for a vector. Of series x (N, T, \*event), y (N,) or (N, T), truth and
+        nuisance (N, T, K), mask (N, T), boolean, inputs (N, T, U).
 
     Raises:
         DataError: If a field is no tensor of real numbers, x has a wrong rank, fewer than 2 rows or no columns,
@@ -52,13 +53,14 @@ class Data:
     _: KW_ONLY
     y: torch.Tensor | None = None
     truth: torch.Tensor | None = None
+    nuisance: torch.Tensor | None = None
     mixing: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     inputs: torch.Tensor | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("x", "y", "truth", "mixing", "mask", "inputs"):
+        for field in ("x", "y", "truth", "nuisance", "mixing", "mask", "inputs"):
             # A frozen dataclass sets its own fields this way; nobody else does.
             object.__setattr__(self, field, self._checked(field))
         if self.x.ndim < 2:
@@ -70,7 +72,7 @@ class Data:
             raise self._error(f"x has {len(self)} row(s) where at least 2 are needed: give more data")
         if self.x.numel() == 0:
             raise self._error(f"x has rows of shape {self.shape}, which hold no numbers: give at least one column")
-        for field, values in (("y", self.y), ("truth", self.truth)):
+        for field, values in (("y", self.y), ("truth", self.truth), ("nuisance", self.nuisance)):
             rows = len(self) if values is None else len(torch.atleast_1d(values))
             if rows != len(self):
                 raise self._error(f"x has {len(self)} rows and {field} has {rows}: give one {field} per row of x")
@@ -96,7 +98,7 @@ class Data:
         return len(self.x)
 
     def __repr__(self) -> str:
-        fields = ("y", "truth", "mixing", "mask", "inputs")
+        fields = ("y", "truth", "nuisance", "mixing", "mask", "inputs")
         extra = "".join(f", {field}" for field in fields if getattr(self, field) is not None)
         return f"Data({self.name!r}, {len(self)} x {self.shape}{extra})"
 
@@ -125,9 +127,9 @@ class Data:
         return tuple(self._rows(order[start:end]) for start, end in zip([0, *ends], ends, strict=False))
 
     def _rows(self, index: torch.Tensor) -> "Data":
-        fields = (self.y, self.truth, self.mask, self.inputs)
-        y, truth, mask, inputs = (None if field is None else field[index] for field in fields)
-        return Data(self.x[index], y=y, truth=truth, mixing=self.mixing, mask=mask, inputs=inputs, name=self.name)
+        fields = {name: getattr(self, name) for name in ("y", "truth", "nuisance", "mask", "inputs")}
+        rows = {name: None if field is None else field[index] for name, field in fields.items()}
+        return Data(self.x[index], **rows, mixing=self.mixing, name=self.name)
 
     def _check_mask(self, mask: torch.Tensor) -> None:
         if mask.dtype != torch.bool or self.x.ndim < 3 or mask.shape != self.x.shape[:2]:
@@ -150,6 +152,7 @@ class Data:
             raise self._error(f"{field} is a {type(values).__name__}: make it a tensor with torch.as_tensor({field})")
         if values.is_complex():
             raise self._error(f"{field} is complex: stack its real and imaginary parts as two columns")
+        values = values.cpu()
         result = values.detach() if field in ("y", "mask") else values.detach().to(torch.float32)
         bad = ~torch.atleast_1d(values).isfinite().unsqueeze(-1).flatten(1).all(1)
         if bad.any():

@@ -41,7 +41,8 @@ def signal_and_nuisance(
         world_seed: Seed of the world: the rotation Q and the network g.
 
     Shape:
-        x (num, num_steps, 100); truth (num, num_steps, signal_dim), the signal.
+        x (num, num_steps, 100); truth (num, num_steps, signal_dim), the signal; nuisance
+        (num, num_steps, nuisance_dim), where there is any.
 
     Raises:
         DataError: If a number is out of its range.
@@ -54,7 +55,7 @@ def signal_and_nuisance(
     Example:
         >>> train, test = (signal_and_nuisance(num=100, seed=seed) for seed in (0, 1))
         >>> test
-        Data('signal_and_nuisance', 100 x (5, 100), truth)
+        Data('signal_and_nuisance', 100 x (5, 100), truth, nuisance)
     """
     nuisance_dim = signal_dim if nuisance_dim is None else nuisance_dim
     latent_dim = signal_dim + nuisance_dim
@@ -75,7 +76,9 @@ def signal_and_nuisance(
     signal = latents[..., :signal_dim]
     for t in range(1, num_steps):
         signal[:, t] = rho * signal[:, t - 1] @ rotation + math.sqrt(1 - rho**2) * signal[:, t]
-    return Data(torch.from_numpy(network(latents)), truth=torch.from_numpy(signal.copy()), name="signal_and_nuisance")
+    truth, nuisance = (torch.from_numpy(part.copy()) for part in (signal, latents[..., signal_dim:]))
+    x = torch.from_numpy(network(latents))
+    return Data(x, truth=truth, nuisance=nuisance if nuisance_dim else None, name="signal_and_nuisance")
 
 
 def _world(

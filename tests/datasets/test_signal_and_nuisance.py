@@ -86,6 +86,16 @@ def test_a_linear_map_recovers_much_of_the_signal_and_the_nuisance_is_there():
     assert signal_and_nuisance(5, nuisance_dim=15, num=2).x.shape == (2, 5, 100)
 
 
+def test_x_is_the_network_of_both():
+    data = signal_and_nuisance(3, nuisance_dim=4, num=50, seed=2, world_seed=7)
+    _, network = _world(np.random.default_rng([0, 7]), 3, 7)
+    latents = torch.cat([data.truth, data.nuisance], -1).numpy()
+    assert data.nuisance.shape == (50, 5, 4) and np.allclose(network(latents), data.x.numpy(), atol=1e-6)
+    assert signal_and_nuisance(nuisance_dim=0, num=5).nuisance is None
+    for part in data.split((0.4, 0.6)):
+        assert np.allclose(network(torch.cat([part.truth, part.nuisance], -1).numpy()), part.x.numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "bad", [{"signal_dim": 51}, {"signal_dim": 0}, {"nuisance_dim": -1}, {"num": 1}, {"num_steps": 0}, {"rho": 1.1}]
 )
