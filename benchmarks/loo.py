@@ -8,7 +8,8 @@ selection  Latents of two dims are drawn from each of four priors in turn: Gauss
            that they came from has the largest elpd, and how often the verdict names it alone. A repetition is one set
            of latents; the four take turns.
 latents    Digits (8 dims, an MLP matched to a Gaussian by nearest neighbours; and the first 8 principal components) and
-           patches of photographs (16 dims of linear ICA; and of principal components): the table of the default priors.
+           patches of photographs (16 dims of linear ICA; and of principal components): the table of the default
+           priors, by two chains of 400 draws each.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import csv
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyro.distributions as dist
@@ -38,11 +40,13 @@ def sources() -> dict[str, Callable]:
     }
 
 
-def short(prior: Callable, z: Tensor, *, seed: int):
-    """A posterior of two scales: 400 draws after 200 of warm-up."""
+def short(prior: Callable, z: Tensor, *, seed: int, chains: int = 1):
+    """A posterior of few parameters: chains of 400 draws after 200 of warm-up."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a single chain
-        return ldm.posterior.nuts(prior, z, num_samples=400, warmup_steps=200, num_chains=1, seed=seed, progress=False)
+        return ldm.posterior.nuts(
+            prior, z, num_samples=400, warmup_steps=200, num_chains=chains, seed=seed, progress=False
+        )
 
 
 def selection(args) -> None:
@@ -114,8 +118,8 @@ def _print_selection(rows: list[dict]) -> None:
 def latents(args) -> None:
     """Learned latents of digits and patches, and principal components of the same dims."""
     for name, z in learned().items():
-        found = ldm.posterior.compare_priors(z, progress=False)
-        print(f"\n{name}, {len(z)} x {z.shape[1]}: {found}\n")
+        found = ldm.posterior.compare_priors(z, posterior=partial(short, chains=2), progress=False)
+        print(f"\n{name}, {len(z)} x {z.shape[1]}: {found}\n", flush=True)
         table = found.table[["elpd_loo", "se", "elpd_diff", "dse", "p_loo", "weight", "k_hat", "refitted"]]
         print("| prior | elpd, nats | se | behind the best | +- se | p_loo | weight | worst k-hat | refitted |")
         print("|---|---|---|---|---|---|---|---|---|")
