@@ -1,5 +1,8 @@
 """A guide of series that knows their future, and its own last state."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pyro
 import torch
 from pyro.nn import PyroModule
@@ -88,12 +91,24 @@ class Combiner(nn.Module):
 
 
 class States(Autoregressive):
-    """Series of states, each given the one before it."""
+    """Series of states, each given the one before it and no other: drawn in time linear in their number."""
 
     @property
     def mean(self) -> Tensor:
         """The path of means: of each state, given the mean before it."""
-        path = self._empty(())
-        for _ in range(self.event_shape[0]):
-            path = torch.cat([path, self._conditionals(path, self.inputs).mean[..., -1:, :]], -2)
-        return path
+        return self._path(self._empty(()), self.event_shape[0], self.inputs, lambda fn: fn.mean)
+
+    def _extend(self, past: Tensor, steps: int, inputs: Tensor | None) -> Tensor:
+        return self._path(past, steps, inputs, lambda fn: fn())
+
+    def _path(self, past: Tensor, steps: int, inputs: Any, choose: Callable) -> Tensor:
+        """The states so far, and as many more, each chosen from its distribution given the last."""
+        lead, length = past.shape[:-2], past.shape[-2]
+        last = past[..., -1, :] if length else self.start.expand(*lead, -1)
+        path = [past]
+        for future in inputs.expand(*lead, *inputs.shape[-2:])[..., length : length + steps, :].unbind(-2):
+            parameters = self.predictor(torch.cat([last, future], -1))
+            parameters = parameters.to(torch.promote_types(parameters.dtype, torch.float32))  # half under autocast
+            last = choose(self.noise(parameters))
+            path.append(last.unsqueeze(-2))
+        return torch.cat(path, -2)

@@ -49,6 +49,21 @@ def test_guide_scores_step_by_step_and_sees_the_future():
     assert (guide.conditional(changed).mean[:, 0] - q.mean[:, 0]).abs().min() > 0
 
 
+def test_guide_draws_each_state_given_the_last():
+    """Its own loop over steps, against the densities."""
+    guide, x = baselines.StructuredGuide(torch.nn.Linear(3, 4), 2, features=4, hidden=8), torch.randn(6, 5, 3)
+    q = guide.conditional(x)
+    z = q.rsample((4000,))
+    assert z.shape == (4000, 6, 5, 2)
+    steps = q.predictive(z)
+    residuals = (z - steps.mean) / steps.variance.sqrt()
+    torch.testing.assert_close(residuals.mean(0), torch.zeros(6, 5, 2), atol=0.08, rtol=0)
+    torch.testing.assert_close(residuals.std(0), torch.ones(6, 5, 2), atol=0.06, rtol=0)
+    torch.testing.assert_close(q.mean, q.predictive(q.mean).mean)
+    assert torch.autograd.grad(z.sum(), guide.combiner.head.weight)[0].abs().min() > 0
+    assert q.rollout(z[0, :, :2], 3, 7).shape == (7, 6, 3, 2)
+
+
 def model():
     decoder = ldm.encoders.PerStep(torch.nn.Linear(2, 3))
     prior = baselines.DeepMarkov(2, hidden=8)
