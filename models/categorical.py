@@ -40,9 +40,10 @@ def same_class(data: ldm.datasets.Data):
     place, first = order.argsort(), count.cumsum(0) - count
 
     def views(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        start, size = first[data.y[rows]], count[data.y[rows]]
-        shift = 1 + (torch.rand(len(rows)) * (size - 1)).long()
-        return data.x[rows], data.x[order[start + (place[rows] - start + shift) % size]]
+        own = rows.cpu()
+        start, size = first[data.y[own]], count[data.y[own]]
+        shift = 1 + (torch.rand(len(own)) * (size - 1)).long()
+        return data.x[own].to(rows.device), data.x[order[start + (place[own] - start + shift) % size]].to(rows.device)
 
     return views
 

@@ -63,7 +63,7 @@ class Objective(nn.Module):
     The objective runs under Pyro's ``module_local_params``: parameters live in the modules, for any torch optimizer,
     and the global parameter store stays empty. A prior or guide that has parameters is a module (a ``PyroModule`` where
     it samples or constrains them). In a plain ``SVI`` loop the same pair runs under Pyro's default, which fills the
-    store.
+    store. What a prior makes without saying where, ``torch.zeros(8)`` say, is made on the batch's device.
 
     A prior that observes data (:class:`pyro_ldm.baselines.Generative`) keeps the likelihood; with a guide scored by its
     conditionals (:class:`~pyro_ldm.entropy.Conditional`, or plain Pyro distributions) the loss is a VAE's, minus the
@@ -123,10 +123,10 @@ class Objective(nn.Module):
     def forward(self, *batch) -> Tensor:
         """Loss in nats per datum."""
         self.check(*batch)
-        if torch.is_grad_enabled():
-            return self._per_datum(self.elbo, *batch)
-        elbo = cast(Any, self.elbo.elbo)  # some ELBOs refuse to be differentiable without gradients
-        return self._per_datum(lambda *args: elbo.loss(self.prior, self.guide, *args), *batch)
+        prior, elbo = on_device_of(self.prior, batch), cast(Any, self.elbo.elbo)
+        # Some ELBOs refuse to be differentiable without gradients.
+        loss = elbo.differentiable_loss if torch.is_grad_enabled() else elbo.loss
+        return self._per_datum(lambda *args: loss(prior, self.guide, *args), *batch)
 
     @torch.no_grad()
     def terms(self, *batch) -> Terms:
@@ -158,23 +158,23 @@ class Objective(nn.Module):
         if pair.divergence not in ("KL", "KL - I"):
             return ()
         with pyro.settings.context(module_local_params=True):
-            guides = [_from_the_prior(self.prior, self.guide, batch) for _ in range(draws)]
+            prior = on_device_of(self.prior, batch)
+            guides = [_from_the_prior(prior, self.guide, batch) for _ in range(draws)]
         return tuple(self._terms(pair, Trace_ELBO(), guide, batch).kl for guide in guides if guide is not None)
 
     def _terms(self, pair: Pair, elbo: Any, guide: Callable, batch: tuple) -> Terms:
-        devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
-        seed = int(torch.randint(2**31, ()))
+        own_prior, seed = on_device_of(self.prior, batch), int(torch.randint(2**31, ()))
 
         def run(prior: Callable, guide: Callable, weight: float = 1.0) -> float:
-            with torch.random.fork_rng(devices=devices):
+            with torch.random.fork_rng(devices=cuda_devices()):
                 torch.manual_seed(seed)
                 loss = self._per_datum(lambda *args: elbo.loss(prior, guide, *args), *batch, weight=weight)
                 return float(loss) + 0.0  # no -0.0
 
-        loss = run(self.prior, guide)
-        without_entropy = run(self.prior, _under(_WithoutEntropy(), guide))
-        global_kl = run(self.prior, guide, weight=0.0) if pair.global_sites else 0.0
-        reconstruction = run(_under(_WithoutLikelihood(), self.prior), guide) - loss if pair.likelihood else None
+        loss = run(own_prior, guide)
+        without_entropy = run(own_prior, _under(_WithoutEntropy(), guide))
+        global_kl = run(own_prior, guide, weight=0.0) if pair.global_sites else 0.0
+        reconstruction = run(_under(_WithoutLikelihood(), own_prior), guide) - loss if pair.likelihood else None
         kl = loss - global_kl + (reconstruction or 0.0)
         uniformity = without_entropy - loss
         return Terms(0.0 - kl - uniformity, uniformity, kl, global_kl, pair.divergence, reconstruction)
@@ -192,10 +192,12 @@ class Objective(nn.Module):
             # The extra run leaves no trace: neither in the random state nor in batch statistics.
             modes = {module: module.training for module in self.modules()}
             self.eval()
-            devices = [batch[0].device] if torch.is_tensor(batch[0]) and batch[0].is_cuda else []
+            # The guide too: an AutoGuide makes its parameters now, by running the prior.
+            prior, guide = (on_device_of(program, batch) for program in (self.prior, self.guide))
+            forked = torch.random.fork_rng(cuda_devices())
             try:
-                with pyro.settings.context(module_local_params=True), torch.no_grad(), torch.random.fork_rng(devices):
-                    pair = fit_together(self.prior, self.guide, *batch)
+                with pyro.settings.context(module_local_params=True), torch.no_grad(), forked:
+                    pair = fit_together(prior, guide, *batch)
             finally:
                 for module, training in modes.items():
                     module.training = training
@@ -206,6 +208,24 @@ class Objective(nn.Module):
                 )
             self._pair = pair
         return self._pair
+
+
+def on_device_of(program: Callable, batch: tuple) -> Callable:
+    """A program, what it makes without saying where, such as ``torch.zeros(8)``, made where the batch is."""
+    device = batch[0].device if torch.is_tensor(batch[0]) else torch.device("cpu")
+    if device.type == "cpu":
+        return program
+
+    def run(*args):
+        with device:
+            return program(*args)
+
+    return run
+
+
+def cuda_devices() -> list[int]:
+    """Those whose random state ``torch.manual_seed`` sets beside the CPU's: all of them, once CUDA is in use."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
 
 
 def keep_local_parameters(program: Callable) -> None:

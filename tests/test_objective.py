@@ -13,6 +13,7 @@ from pyro.nn import PyroModule
 
 import pyro_ldm as ldm
 from pyro_ldm.entropy import KDE, KNN, Joint, LogDet, Mixture, Separate, Zero
+from pyro_ldm.objective import on_device_of
 
 ELBOS = {
     "trace": Trace_ELBO,
@@ -481,6 +482,16 @@ class TestMisfits:
             x = torch.randn(20, 3)
             x[3, 1] = torch.nan
             ldm.Objective(normal_prior(2), self.guide())(x)
+
+
+def test_what_a_prior_makes_is_made_where_the_batch_is():
+    def program(x):
+        return torch.zeros(len(x))
+
+    elsewhere = torch.empty(5, device="meta")
+    assert on_device_of(program, (elsewhere,))(elsewhere).device.type == "meta"
+    for batch in (torch.empty(5), range(5)):
+        assert on_device_of(program, (batch,)) is program
 
 
 def test_the_check_leaves_random_state_and_batch_statistics_alone():

@@ -25,7 +25,7 @@ def generate(model: Generative, num: int, *, seed: int = 0, site: str = "x") -> 
         site: Name of the data's site.
 
     Shape:
-        (num, ...), as the data.
+        (num, ...), as the data, on the CPU.
 
     Raises:
         ValueError: If num < 1, or there is no such site.
@@ -43,7 +43,7 @@ def generate(model: Generative, num: int, *, seed: int = 0, site: str = "x") -> 
     if site not in sites:
         raise ValueError(f"the model has no site {site!r}: its data are {list(model.sites.values())}")
     fn: Any = sites[site]["fn"]
-    return fn.mean
+    return fn.mean.cpu()
 
 
 def reconstruct(model: Generative, guide: Callable, data: Any, *, batch_size: int = 256) -> Tensor:

@@ -10,12 +10,14 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_ldm.compatibility import on_sphere
 from pyro_ldm.diagnostics.arviz.programs import in_batch
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
+from pyro_ldm.objective import on_device_of
+from pyro_ldm.training.latents import device_of
 from pyro_ldm.training.loader import tensors_of
 
 CHUNK = 256  # rows encoded, or scored against as many conditionals, at once
@@ -60,8 +62,8 @@ class Encoded:
         num_rows: int = 4000,
     ):
         guide = _as_it_is if guide is None else guide
-        self.prior = prior
-        self.batch = _batch(data, views, num_rows, guide)
+        self.batch = _batch(data, views, num_rows, guide, prior)
+        self.prior = on_device_of(prior, self.batch)
         # Equal parts: a short last one might be too few rows for the guide's own estimator.
         edges = torch.linspace(0, self.num_rows, 1 + -(-self.num_rows // CHUNK)).round().long().tolist()
         self._parts = [slice(start, stop) for start, stop in pairwise(edges)]
@@ -198,7 +200,7 @@ class Encoded:
                 )
 
 
-def _batch(data: Any, views: Callable | None, num_rows: int, guide: Callable) -> tuple[Tensor, ...]:
+def _batch(data: Any, views: Callable | None, num_rows: int, *programs: Callable) -> tuple[Tensor, ...]:
     tensors = tensors_of(data)
     mask = next((t for t in tensors[1:] if t.dtype == torch.bool), None)
     if mask is not None:
@@ -207,8 +209,9 @@ def _batch(data: Any, views: Callable | None, num_rows: int, guide: Callable) ->
     if len(tensors[0]) < 2:
         raise ValueError(f"at least two rows without masked steps are needed, got {len(tensors[0])}: pass more data")
     chosen = torch.randperm(len(tensors[0]))[:num_rows].sort().values
-    device = next((p.device for p in guide.parameters()), None) if isinstance(guide, nn.Module) else None
-    tensors = tuple(t[chosen.to(t.device)].to(device or t.device) for t in tensors)
+    # Where the guide is; latents that are encoded already, where the prior is.
+    device = device_of(*programs, default=tensors[0].device)
+    tensors = tuple(t[chosen.to(t.device)].to(device) for t in tensors)
     return tensors if views is None else (*views(tensors[0]), *tensors[1:])
 
 

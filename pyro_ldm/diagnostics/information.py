@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_ldm.diagnostics.arviz.programs import in_batch, running, sample_sites
 from pyro_ldm.distributions.pushforward import Pushforward
+from pyro_ldm.training.latents import device_of
 from pyro_ldm.training.loader import tensors_of
 
 CHUNK = 256  # rows scored against as many conditionals at once
@@ -121,6 +122,6 @@ def _batch(guide: Callable, data: Any, views: Callable | None, num_rows: int) ->
     if len(tensors[0]) < 2:
         raise ValueError(f"at least two rows are needed, got {len(tensors[0])}: pass more data")
     chosen = torch.randperm(len(tensors[0]))[:num_rows].sort().values
-    device = next((p.device for p in guide.parameters()), None) if isinstance(guide, torch.nn.Module) else None
-    tensors = tuple(tensor[chosen.to(tensor.device)].to(device or tensor.device) for tensor in tensors)
+    device = device_of(guide, default=tensors[0].device)
+    tensors = tuple(tensor[chosen.to(tensor.device)].to(device) for tensor in tensors)
     return tensors if views is None else (*views(tensors[0]), *tensors[1:])

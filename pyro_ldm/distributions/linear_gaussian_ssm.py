@@ -154,7 +154,7 @@ class LinearGaussianSSM(TorchDistribution):
             )
         if self.transition_matrix.shape[-3:-2] not in ((), (1,)):
             return  # another matrix at each step: their radii say nothing of the product
-        radius = float(torch.linalg.eigvals(self.transition_matrix.detach()).abs().max())
+        radius = float(torch.linalg.eigvals(self.transition_matrix.detach().cpu()).abs().max())  # GPUs are slow at it
         if radius > 1 + 1e-6:
             warnings.warn(
                 f"the transition matrix has spectral radius {radius:.4g}, over 1: states grow without bound over time. "

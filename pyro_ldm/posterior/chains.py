@@ -178,7 +178,7 @@ def _jobs(given: Given, settings: Settings, num_chains: int) -> int:
     from joblib import cpu_count
 
     jobs = min(num_chains, cpu_count())
-    if jobs == 1 or any(value.is_cuda for value in given.z.values()):
+    if jobs == 1:
         return 1
     with _one_thread(), given.running(), pyro.validation_enabled(False), given.seeded(settings.seed):
         potential, _, start = _start(given)

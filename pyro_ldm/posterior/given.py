@@ -11,13 +11,14 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta, ExpandedDistribution, ImproperUniform, MaskedDistribution
 from pyro.infer import config_enumerate
+from pyro.poutine.condition_messenger import ConditionMessenger
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import Independent, transform_to
 
 from pyro_ldm.diagnostics.arviz.programs import in_batch
-from pyro_ldm.objective import keep_local_parameters
+from pyro_ldm.objective import cuda_devices, keep_local_parameters
 
 DRAWS = "_pyro_ldm_draws"  # the plate over draws: no program has one of this name
 
@@ -76,10 +77,7 @@ class Given(NamedTuple):
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """Random numbers from a seed; the global random state is put back."""
-        module = poutine.unwrap(self.prior)
-        held = [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
-        tensors = [each for each in (*self.z.values(), *self.batch, *held) if torch.is_tensor(each)]
-        with torch.random.fork_rng({tensor.device for tensor in tensors if tensor.is_cuda}):
+        with torch.random.fork_rng(cuda_devices()):
             torch.manual_seed(seed)
             yield
 
@@ -165,9 +163,10 @@ class Given(NamedTuple):
 
 
 def prepare(prior: Callable, z: Mapping[str, Tensor], batch: tuple) -> Given:
-    """Copy a prior and the latents that it is given in double precision, and check that they fit.
+    """Copy a prior and the latents that it is given to the CPU, in double precision, and check that they fit.
 
-    A program that computes in single precision whatever it is given, such as a function around a network, is left so.
+    Accelerators are slow in double precision, or have none. A program that computes in single precision whatever it is
+    given, such as a function around a network, is left so.
 
     Raises:
         ValueError: If they do not fit, or a parameter is discrete.
@@ -178,7 +177,8 @@ def prepare(prior: Callable, z: Mapping[str, Tensor], batch: tuple) -> Given:
             "pass the batch that the latents are of"
         )
     floating = [t.dtype for t in (*z.values(), *batch) if torch.is_tensor(t) and t.is_floating_point()]
-    given = Given(_copied(prior), dict(z), tuple(batch), (*floating, torch.get_default_dtype())[0], {})
+    z, batch = {name: _on_cpu(value) for name, value in z.items()}, tuple(map(_on_cpu, batch))
+    given = Given(_copied(prior), z, batch, (*floating, torch.get_default_dtype())[0], {})
     double = Given(
         _copied(prior), {n: _double(v) for n, v in z.items()}, tuple(_double(t) for t in batch), torch.float64, {}
     )
@@ -277,13 +277,19 @@ class FillFlat(Messenger):
 def _copied(prior: Callable) -> Callable:
     """A copy, its parameters held fixed; handlers around a module are put around its copy."""
     if isinstance(prior, nn.Module):
-        return copy.deepcopy(prior).requires_grad_(False).eval()
+        return copy.deepcopy(prior).requires_grad_(False).cpu().eval()
     wrapped = getattr(prior, "func", None)
     if isinstance(wrapped, partial) and len(wrapped.args) == 2 and isinstance(wrapped.args[0], Messenger):
         handler, program = wrapped.args
+        if isinstance(handler, ConditionMessenger) and isinstance(handler.data, dict):
+            handler = ConditionMessenger({name: _on_cpu(value) for name, value in handler.data.items()})
         return handler(_copied(program))
     return prior
 
 
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu() if torch.is_tensor(value) else value
+
+
 def _double(value: Any) -> Any:
-    return value.detach().double() if torch.is_tensor(value) and value.is_floating_point() else value
+    return value.double() if torch.is_tensor(value) and value.is_floating_point() else value

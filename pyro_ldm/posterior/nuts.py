@@ -34,8 +34,8 @@ def nuts(
 
     Latents of a trained encoder are data here. The prior is any Pyro program: its parameters are its sample sites
     outside plate "batch", hierarchical ones included; ``nn.Parameter`` s stay at their values; discrete sites of each
-    datum are summed out. Prior and latents are copied in double precision; a program that computes in single precision
-    whatever it is given, such as a function around a network, is sampled in that.
+    datum are summed out. Prior and latents are copied to the CPU in double precision; a program that computes in single
+    precision whatever it is given, such as a function around a network, is sampled in that.
 
     Each chain descends from the likeliest of ten draws from the prior, begins near the mode that it finds, and moves in
     coordinates in which the curvature there is one; where there is no mode, from that draw. It runs on one thread.

@@ -13,7 +13,7 @@ AT_ONCE = 2**22  # numbers of latents that are scored or drawn at once, over all
 
 
 def as_sites(z: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Latents by site: a tensor is site z.
+    """Latents by site, on the CPU: a tensor is site z.
 
     Args:
         z: Latents (N, ...), or a dict of them by site, such as ``{"z": z, "z_prime": z_prime}`` of two views.
@@ -37,7 +37,7 @@ def as_sites(z: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in sites.items():
         if value.is_floating_point():  # integers are categories
             _check_values(name, value)
-    return {name: value.detach() for name, value in sites.items()}
+    return {name: value.detach().cpu() for name, value in sites.items()}
 
 
 def global_sites(
@@ -81,8 +81,8 @@ def log_likelihood(
     .. math:: \log P(z_i \mid \theta_s), \qquad \log P(z_i, z'_i \mid \theta_s) \text{ of two views}
 
     Summed over the sites of a datum, and over steps; discrete sites of the datum that have no value, such as a
-    mixture's component, are summed out. Masks and scales of the program count, as they do in the posterior. All in
-    double precision, where the program takes it.
+    mixture's component, are summed out. Masks and scales of the program count, as they do in the posterior. All on the
+    CPU, in double precision where the program takes it.
 
     Args:
         prior: The assumed latent model.

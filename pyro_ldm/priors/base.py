@@ -1,7 +1,10 @@
 """What the built-in priors share: hyperparameters that are fixed, learned or Bayesian, by what is passed."""
 
+import copy
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import pyro
 import torch
@@ -9,6 +12,7 @@ from pyro.distributions import TorchDistribution, constraints
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import Tensor, nn
+from torch.distributions import Distribution, Transform
 
 
 class Prior(PyroModule):
@@ -46,7 +50,7 @@ class Prior(PyroModule):
         shape = (self.latent_dim,) if shape is None else shape
         self.shapes[name] = shape
         shapes = ((), shape, *([(1,)] if len(shape) == 1 else []))
-        if isinstance(value, torch.distributions.Distribution):
+        if isinstance(value, Distribution):
             if not isinstance(value, TorchDistributionMixin):
                 raise TypeError(f"{name} got a torch distribution: take it from pyro.distributions")
             if tuple(value.shape()) not in shapes or len(value.batch_shape):
@@ -71,6 +75,14 @@ class Prior(PyroModule):
         else:
             self.register_buffer(name, tensor.clone())
 
+    def _apply(self, fn: Callable, *args, **kwargs):
+        super()._apply(fn, *args, **kwargs)
+        # Bayesian hyperparameters go along: torch moves parameters and buffers, and knows of no distributions.
+        device = fn(torch.empty(0)).device
+        for name in self._event_dims:
+            setattr(self, name, PyroSample(_moved(self._pyro_samples[name], device)))
+        return self
+
     def read(self, name: str) -> Tensor:
         """A hyperparameter's value, to broadcast against (N, D); call it outside the plate."""
         # Outside a call of the prior, as in ``Kalman.distribution``, a module's sites are hidden from effect handlers:
@@ -81,6 +93,21 @@ class Prior(PyroModule):
         # A scalar site has no event dim: with vectorised particles its shape is (P, 1), and D goes to the right of it.
         missing = len(self.shapes[name]) - self._event_dims.get(name, len(self.shapes[name]))
         return value[(..., *[None] * missing)] if missing else value
+
+
+def _moved(thing: Any, device: torch.device) -> Any:
+    """A distribution, its tensors on a device, those of what it is made of as well."""
+    if torch.is_tensor(thing):
+        return thing.to(device)
+    if isinstance(thing, list | tuple):
+        return type(thing)(_moved(part, device) for part in thing)
+    if not isinstance(thing, Distribution | Transform) or isinstance(thing, nn.Module):
+        return thing
+    new = copy.copy(thing)
+    for name, part in vars(thing).items():
+        if name not in ("_inv", "_cached_x_y"):  # of transforms, which go back to the old ones
+            new.__dict__[name] = _moved(part, device)
+    return new
 
 
 def _or(shape: tuple[int, ...]) -> str:

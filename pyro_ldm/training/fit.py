@@ -64,8 +64,8 @@ def fit(
 ) -> Fit:
     r"""Minimise the objective of a prior and a guide over data, by PyTorch Lightning.
 
-    Prior and guide are trained in place. The same objects go into a plain ``SVI`` loop, or :class:`~pyro_ldm.Objective`
-    into any loop of one's own.
+    Prior and guide are trained in place, on the accelerator, and are on the CPU at the end. The same objects go into a
+    plain ``SVI`` loop, or :class:`~pyro_ldm.Objective` into any loop of one's own.
 
     Args:
         prior: The assumed latent model.
@@ -127,6 +127,7 @@ def fit(
             probe=_probe(loader),
             seed=seed,
         )
+        module.cpu()  # from wherever its parts are: the trainer moves it to the accelerator, and back
         _call_once(module, rows=batch_size)
         return module
 

@@ -39,7 +39,7 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
     x = tensors_of(data)[0]
     batch_size = batch_size or max(1, min(4096, AT_ONCE // max(1, x[:1].numel())))
     modes = {module: module.training for module in guide.modules()} if isinstance(guide, nn.Module) else {}
-    device = next((p.device for p in guide.parameters()), x.device) if isinstance(guide, nn.Module) else x.device
+    device = device_of(guide, default=x.device)
     for module in modes:
         module.training = False
     parts = []
@@ -58,6 +58,13 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)
+
+
+def device_of(*programs: Callable, default: torch.device) -> torch.device:
+    """Where the first of the programs' parameters and buffers is."""
+    modules = [module for module in map(poutine.unwrap, programs) if isinstance(module, nn.Module)]
+    held = (tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
+    return next((tensor.device for tensor in held), default)
 
 
 def _in_batch(trace: Any) -> list[str]:

@@ -9,7 +9,7 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from pyro_ldm.objective import Objective, Terms
+from pyro_ldm.objective import Objective, Terms, cuda_devices
 from pyro_ldm.training.loader import as_batch, seed_of
 
 
@@ -126,7 +126,7 @@ class ObjectiveModule(lightning.LightningModule):
         before, state = self.objective.training, [buffer.clone() for buffer in self.objective.buffers()]
         self.objective.train(training)
         probe = tuple(tensor.to(self.device) for tensor in self.probe)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+        with torch.random.fork_rng(devices=cuda_devices()), torch.no_grad():
             torch.manual_seed(self.seed)
             result = call(*self.prepared(probe))
             for buffer, value in zip(self.objective.buffers(), state, strict=True):

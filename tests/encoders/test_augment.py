@@ -37,6 +37,16 @@ class TestEvery:
         assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("augmentation", [Affine(), Crop()])
+def test_pixels_are_moved_in_full_precision_under_autocast(augmentation):
+    x, views = torch.rand(8, 1, 12, 12, dtype=torch.float32), []
+    for enabled in (False, True):
+        torch.manual_seed(7)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            views.append(augmentation(x))
+    assert torch.equal(*views)
+
+
 def test_affine_without_change_is_the_identity():
     x = torch.rand(4, 1, 9, 9)
     torch.testing.assert_close(Affine(degrees=0, shift=0, scale=0)(x), x)

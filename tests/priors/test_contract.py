@@ -84,6 +84,14 @@ class TestEvery:
             for site in sites(alone).keys() - {name}:
                 torch.testing.assert_close(alone.nodes[site]["log_prob"], trace.nodes[site]["log_prob"][3])
 
+    def test_bayesian_hyperparameters_go_where_the_prior_goes(self, prior):
+        for name in hyperparameters(prior):
+            hyper = dist.TransformedDistribution(dist.Normal(torch.zeros(()), 1.0), dist.transforms.ExpTransform())
+            moved = prior(2, **{name: hyper}).to("meta")
+            with pyro.validation_enabled(False):
+                assert moved.read(name).device.type == "meta"
+            assert hyper.base_dist.loc.device.type == "cpu"
+
     def test_bad_hyperparameters_say_what_is_wrong(self, prior):
         name = hyperparameters(prior)[0]
         with pytest.raises(ValueError, match=f"{name} must satisfy"):

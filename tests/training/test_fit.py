@@ -105,9 +105,8 @@ def test_a_fit_that_stopped_goes_on_to_the_same_result(tmp_path, starts):
         )
         guide = ldm.guides.Views(encoder, Joint(KNN()))
         views = ldm.encoders.TwoViews(ldm.encoders.Noise(std=0.1))
-        return fit(
-            ldm.priors.GaussianViews(2), guide, x, views=views, epochs=epochs, checkpoint=checkpoint, starts=starts
-        )
+        settings = {"epochs": epochs, "checkpoint": checkpoint, "starts": starts, "accelerator": "cpu"}
+        return fit(ldm.priors.GaussianViews(2), guide, x, views=views, **settings)
 
     x = torch.randn(230, 6)
     whole = run(4, tmp_path / "whole.ckpt")

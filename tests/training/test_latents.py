@@ -4,6 +4,7 @@ import torch
 
 import pyro_ldm as ldm
 from pyro_ldm.training import latents
+from pyro_ldm.training.latents import device_of
 
 
 class Counting(torch.nn.Flatten):
@@ -33,3 +34,10 @@ def test_series_with_padding():
     guide = ldm.guides.Deterministic(encoder, ldm.entropy.Pooled(ldm.entropy.LogDet()))
     z = latents(guide, ldm.datasets.Data(x, mask=mask), batch_size=3)
     torch.testing.assert_close(z, encoder(x.float()).detach())
+
+
+def test_a_guide_is_where_its_buffers_are():
+    reduced = ldm.guides.Deterministic(ldm.encoders.PCA(6, 2), ldm.entropy.LogDet())
+    here = torch.device("cpu")
+    assert device_of(lambda x: x, reduced.to("meta"), default=here) == torch.device("meta")
+    assert device_of(lambda x: x, torch.nn.Identity(), default=here) == here

@@ -13,7 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import nn
 
 from pyro_ldm.diagnostics.arviz.variables import default_dims
-from pyro_ldm.objective import keep_local_parameters
+from pyro_ldm.objective import cuda_devices, keep_local_parameters
 
 
 @contextmanager
@@ -25,7 +25,6 @@ def running(*programs: Callable, seed: int = 0) -> Iterator[None]:
         seed: Of the random numbers.
     """
     modules = nn.ModuleList([module for module in map(poutine.unwrap, programs) if isinstance(module, nn.Module)])
-    devices = {p.device for p in modules.parameters() if p.is_cuda}
     modes = {module: module.training for module in modules.modules()}
     keep_local_parameters(modules)
     try:
@@ -33,7 +32,7 @@ def running(*programs: Callable, seed: int = 0) -> Iterator[None]:
         with (
             pyro.settings.context(module_local_params=True),
             torch.no_grad(),
-            torch.random.fork_rng(devices=sorted(devices, key=str)),
+            torch.random.fork_rng(devices=cuda_devices()),
         ):
             torch.manual_seed(seed)
             yield

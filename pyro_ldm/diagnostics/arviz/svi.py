@@ -16,6 +16,7 @@ from pyro_ldm.diagnostics.arviz.export import merged, to_arviz
 from pyro_ldm.diagnostics.arviz.programs import in_batch, plate_dims, running, sample_sites
 from pyro_ldm.diagnostics.arviz.psis import MIN_WEIGHTS, psis
 from pyro_ldm.guides import Compose
+from pyro_ldm.objective import on_device_of
 
 
 def from_svi(
@@ -117,7 +118,8 @@ class _LogJoint:
     """Log-density of a model and its data at draws of its parameters."""
 
     def __init__(self, model: Callable, args: tuple, kwargs: dict[str, Any]):
-        self.model, self.args, self.kwargs = model, args, kwargs
+        self.model = on_device_of(model, args) if args else model
+        self.args, self.kwargs = args, kwargs
         self.evaluator: TraceEinsumEvaluator | None = None
 
     def __call__(self, draw: dict[str, Tensor]) -> float:

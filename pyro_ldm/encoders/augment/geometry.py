@@ -52,8 +52,7 @@ class Affine(Augmentation):
             torch.stack([size * angle.cos(), -size * angle.sin() * height / width, 2 * self.shift * across], -1),
             torch.stack([size * angle.sin() * width / height, size * angle.cos(), 2 * self.shift * down], -1),
         ]
-        grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, align_corners=False)
+        return _resampled(x, torch.stack(rows, 1))
 
 
 class Crop(Augmentation):
@@ -122,9 +121,8 @@ class Crop(Augmentation):
             torch.stack([across, zero, (1 - across) * right], -1),
             torch.stack([zero, down, (1 - down) * below], -1),
         ]
-        grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
         # A crop at the border is read up to half a pixel beyond it, as every resizing is: no zeros from there.
-        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        return _resampled(x, torch.stack(rows, 1), padding_mode="border")
 
 
 class Flip(Augmentation):
@@ -148,3 +146,10 @@ class Flip(Augmentation):
         """Draw and apply."""
         mirrored = self.images(x).flip(-1)
         return torch.where(self.rand(x, len(x), 1, 1, 1) < 0.5, mirrored, x)
+
+
+def _resampled(x: Tensor, maps: Tensor, *, padding_mode: str = "zeros") -> Tensor:
+    """Images (N, C, H, W), each read at the places that its affine map (N, 2, 3) takes the pixels to."""
+    with torch.autocast(x.device.type, enabled=False):  # in half precision places would be off by a part of a pixel
+        grid = F.affine_grid(maps, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode=padding_mode, align_corners=False)

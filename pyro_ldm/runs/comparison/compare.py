@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from pyro_ldm.objective import cuda_devices
 from pyro_ldm.runs.comparison.candidate import Candidate
 from pyro_ldm.runs.comparison.findings import Finding, finding, mean, spread, summary
 from pyro_ldm.runs.comparison.measures import MEASURES, Case, measure
@@ -146,7 +147,7 @@ def compare(candidates: Sequence[Candidate], *, num_particles: int = 64, progres
     values: Values = {m.name: {model: [] for model in models} for m in MEASURES}
     reasons: dict[tuple[str, str], str] = {}
     bar = tqdm(total=len(cases) * len(MEASURES), desc="compare", disable=not progress)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=cuda_devices()):
         for case in cases:
             bar.set_postfix_str(f"{case.candidate.model}, seed {case.candidate.seed}")
             for m in MEASURES:

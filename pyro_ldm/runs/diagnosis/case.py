@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_ldm.diagnostics.arviz.programs import in_batch, running, sample_sites
 from pyro_ldm.posterior.program import global_sites
 from pyro_ldm.training import latents
-from pyro_ldm.training.latents import AT_ONCE
+from pyro_ldm.training.latents import AT_ONCE, device_of
 from pyro_ldm.training.loader import tensors_of
 
 NUM_ROWS = 2000  # rows that the slower parts look at, at most
@@ -94,7 +94,8 @@ def look_at(
     unseen = held_out is not None and int(held_out.sum()) >= MIN_HELD_OUT
     among = held_out.nonzero().flatten() if held_out is not None and unseen else torch.arange(len(data))
     rows = among[torch.randperm(len(among), generator=generator)[:most]]
-    x = tuple(tensor[rows] for tensor in tensors_of(data))
+    device = device_of(guide, default=data.x.device)
+    x = tuple(tensor[rows].to(device) for tensor in tensors_of(data))
     with running(guide, seed=seed):
         batch = x if views is None else (*views(x[0]), *x[1:])
         # Equal parts: a guide of views estimates an entropy of each, which takes more than a few rows.

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pyro_ldm.baselines import Generative
 from pyro_ldm.diagnostics.arviz import Tree, add_groups, to_arviz
+from pyro_ldm.objective import cuda_devices
 from pyro_ldm.posterior.program import global_sites
 from pyro_ldm.runs.diagnosis.against import Against, read_against
 from pyro_ldm.runs.diagnosis.case import Case, check_same, look_at
@@ -115,7 +116,7 @@ def diagnose(
     # Everything that a bad argument can break comes before the long work.
     stored = load_latents(folder)
     summary = json.loads((folder / "summary.json").read_text())
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=cuda_devices()):
         torch.manual_seed(seed)
         prior = prior.prior if isinstance(prior, Generative) else prior
         case = look_at(prior, guide, data, views=views, held_out=stored.get("split"), seed=seed)
