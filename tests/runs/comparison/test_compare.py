@@ -169,6 +169,19 @@ class TestMeasures:
         assert float(best) * 0.9 < error < 0.3 * float(data.var())
         assert not list(pyro.get_param_store().keys())
 
+    def test_a_decoder_trained_afterwards_does_not_mind_the_scale_of_latents(self):
+        """On the sphere it is 1 / sqrt(D): seen as they are, such latents were reconstructed far worse."""
+        model, _ = vae(seed=3)
+        prior, guide = deterministic()
+        errors = []
+        for scale in (1.0, 2.0**-7):
+            with torch.no_grad():
+                for parameter in guide.parameters():
+                    parameter *= scale
+            candidate = Candidate("LDM", prior, guide, world(), world(seed=1), epochs=40, batch_size=100, lr=1e-2)
+            errors += [value(name, candidate, like=model)[0] for name in ("reconstruction error", "log p(x | z)")]
+        assert errors[:2] == pytest.approx(errors[2:], rel=1e-5)
+
     def test_reconstruction_of_a_vae_is_its_own_decoder_s(self):
         candidate = trained("VAE", vae(), test=world(seed=1))
         with torch.no_grad():
