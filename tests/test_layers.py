@@ -63,7 +63,7 @@ def test_imports_go_down():
 def test_recipes_and_benchmarks_import_the_public_package_only():
     root = Path(__file__).parents[1]
     wrong = []
-    for path in [*root.glob("models/*.py"), *root.glob("benchmarks/*.py")]:
+    for path in [*root.glob("models/*.py"), *root.glob("benchmarks/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyro_ldm."):
                 wrong.append(f"{path.name} imports from {node.module}")

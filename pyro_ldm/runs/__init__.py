@@ -1,5 +1,7 @@
 """Run folders: what a fit leaves on disk, whole or not at all; runs diagnosed, and compared."""
 
+from typing import TYPE_CHECKING, Any
+
 from pyro_ldm.runs.comparison import Candidate, Comparison, compare
 from pyro_ldm.runs.diagnosis import Diagnosis, diagnose
 from pyro_ldm.runs.folder import interrupted, run_folder
@@ -10,9 +12,13 @@ from pyro_ldm.runs.series_pictures import filtering
 from pyro_ldm.runs.verdict import verdict
 from pyro_ldm.runs.write import load_latents, load_weights, write_run
 
+if TYPE_CHECKING:
+    from pyro_ldm.runs.cost import Cost
+
 __all__ = [
     "Candidate",
     "Comparison",
+    "Cost",
     "Diagnosis",
     "StateSpace",
     "compare",
@@ -30,3 +36,11 @@ __all__ = [
     "verdict",
     "write_run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Cost":  # a callback of Lightning, which takes seconds to import
+        from pyro_ldm.runs.cost import Cost
+
+        return Cost
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,14 +92,23 @@ class Candidate:
         return latents(self.guide, data)
 
     @cached_property
-    def stochastic(self) -> bool:
-        """Whether the encoder has a density q(z | x)."""
-        batch = (self.scored.x[:2].to(self.device),)
+    def sites(self) -> list[Any]:
+        """Distributions of the latent sites, at a batch of the fit: of fewer rows views may have no entropy."""
+        batch = (self.train.x[: self.batch_size].to(self.device),)
         with running(self.guide, seed=0):
             trace = poutine.trace(self.guide).get_trace(*(batch if self.views is None else self.views(*batch)))
-        sites: list[Any] = [site["fn"] for site in sample_sites(trace).values() if in_batch(site)]
-        conditionals = [fn.conditional if isinstance(fn, Pushforward) else fn for fn in sites]
-        return bool(sites) and not any(isinstance(fn, Delta) for fn in conditionals)
+        return [site["fn"] for site in sample_sites(trace).values() if in_batch(site)]
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the encoder has a density q(z | x)."""
+        conditionals = [fn.conditional if isinstance(fn, Pushforward) else fn for fn in self.sites]
+        return bool(conditionals) and not any(isinstance(fn, Delta) for fn in conditionals)
+
+    @property
+    def num_latents(self) -> int:
+        """Numbers in the latents of a datum, those of all its views and steps."""
+        return sum(fn.event_shape.numel() for fn in self.sites)
 
     @property
     def device(self) -> torch.device:

@@ -158,8 +158,11 @@ def compare(candidates: Sequence[Candidate], *, num_particles: int = 64, progres
                 bar.update()
     bar.close()
     kinds = {type(g.likelihood).__name__ for g in generative}
-    comparable = [m for m in MEASURES if len(kinds) < 2 or not m.same_likelihood]
-    findings = tuple(f for m in comparable if (f := finding(m, values[m.name])) is not None)
+    numbers = {c.model: c.num_latents for c in candidates}
+    alike = [model for model in models if numbers[model] == numbers[models[0]]]
+    ranked = {m: alike if m.same_latents else models for m in MEASURES if len(kinds) < 2 or not m.same_likelihood}
+    found = (finding(m, {model: values[m.name][model] for model in those}) for m, those in ranked.items())
+    findings = tuple(f for f in found if f is not None)
     seeds = {model: [c.seed for c in candidates if c.model == model] for model in models}
     verdict = summary(findings, models)
     parts = sections(values, reasons, seeds, findings, verdict, cases)

@@ -48,10 +48,11 @@ def sections(
             "All measures",
             text="The mean over seeds, ± their standard deviation; ✓ marks what no other beats. KL(R || P) is that of "
             "the latents' own distribution from the prior, of every model by the same estimators, less what these give "
-            "for draws from the prior; by LogDet it is a lower bound, blind to all that is not Gaussian. Of a model "
-            "without a decoder, reconstructions are by one that was trained afterwards on its latents. What particles "
-            f"add to the ELBO, for the IWAE bound, is measured on {NUM_BOUND} rows at most. Seconds and memory are "
-            "those of its fit, whenever that was.",
+            "for draws from the prior; of pairs it is that of both views, and of models with another number of latents "
+            "than the first it is not ranked. By LogDet it is a lower bound, blind to all that is not Gaussian. Of a "
+            "model without a decoder, reconstructions are by one that was trained afterwards on its latents. What "
+            f"particles add to the ELBO, for the IWAE bound, is measured on {NUM_BOUND} rows at most. Seconds and "
+            "memory are those of its fit, whenever that was.",
             tables=[Table(["measure", *seeds], rows, "Models and their seeds: " + _seeds(seeds))],
             pictures=[
                 Picture.of(

@@ -237,6 +237,21 @@ class TestMeasures:
             errors.append(value("calibration error of 95 % bands", Candidate("Kalman", prior, guide, data))[0])
         assert errors[0] < 0.03 and errors[1] > 0.5
 
+    def test_a_kl_of_more_latents_is_not_ranked_beside_one_of_fewer(self):
+        """Of a pair it is that of both views: at least that of one."""
+        augment, candidates = ldm.encoders.TwoViews(ldm.encoders.Noise(std=0.1)), []
+        for seed in range(2):
+            torch.manual_seed(seed)
+            guide = ldm.guides.Views(torch.nn.Linear(6, 2), ldm.entropy.Joint(ldm.entropy.LogDet()))
+            pair = ldm.priors.GaussianViews(2, noise=0.1), guide
+            candidates += [Candidate(model, *deterministic(seed=seed), world(), seed=seed) for model in "AB"]
+            candidates.append(Candidate("pairs", *pair, world(), seed=seed, views=augment))
+        assert [c.num_latents for c in candidates] == [2, 2, 4] * 2
+        found = compare(candidates, progress=False)
+        of = {finding.measure: finding.models for finding in found.findings}
+        assert set(of["KL(R || P) by KNN"]) == {"A", "B"} and "pairs" in of["linear probe"]
+        assert all(math.isfinite(kl) for kl in found.values["KL(R || P) by KNN"]["pairs"])
+
     @pytest.mark.parametrize(
         ("name", "reason"),
         [
