@@ -1,0 +1,1 @@
+"""What `ldm_vs_vae.py` compares: a module each."""
