@@ -30,7 +30,7 @@ lint: $(VENV)/installed  ## Style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-benchmarks: $(VENV)/installed  ## Measure what benchmarks/RESULTS.md records (some minutes)
+benchmarks: $(VENV)/installed  ## Measure what benchmarks/RESULTS.md records (hours)
 	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 clean:  ## Remove the virtual environment and what runs left

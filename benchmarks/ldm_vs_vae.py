@@ -50,15 +50,16 @@ def add(path: Path, key: tuple[str, str, int], found: dict[str, float]) -> None:
 
 
 def said(values: Sequence[float]) -> str:
-    """Mean, lowest to highest."""
-    values = [value for value in values if math.isfinite(value)]
-    if not values:
+    """Mean, lowest to highest, and of how many seeds where not all have a value."""
+    there = [value for value in values if math.isfinite(value)]
+    if not there:
         return ""
-    size = max(abs(value) for value in values)
-    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
-    mean = f"{statistics.mean(values):.{digits}f}"
-    ends = [f"{end:.{digits}f}" for end in (min(values), max(values))]
-    return mean if ends[0] == ends[1] else f"{mean} ({ends[0]} to {ends[1]})"
+    size = max(abs(value) for value in there)
+    digits = sum(size < edge for edge in (1000, 100, 10, 0.1))
+    ends = [f"{end:.{digits}f}" for end in (min(there), max(there))]
+    spread = f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+    seeds = f", {len(there)} of {len(values)} seeds" if len(there) < len(values) else ""
+    return f"{statistics.mean(there):.{digits}f}{spread}{seeds}"
 
 
 def table(cells: Cells, world: str, models: Sequence[str], columns: Sequence[str]) -> None:
@@ -67,7 +68,7 @@ def table(cells: Cells, world: str, models: Sequence[str], columns: Sequence[str
     if not there:
         return
     count = max(sum((world, model) == key[:2] for key in cells) for model in there)
-    print(f"\n| {world}; {count} seeds | " + " | ".join(there) + " |\n|" + "---|" * (len(there) + 1))
+    print(f"\n| {world}; seeds: {count} | " + " | ".join(there) + " |\n|" + "---|" * (len(there) + 1))
     for name in columns:
         by_model = [[v.get(name, math.nan) for key, v in cells.items() if key[:2] == (world, m)] for m in there]
         if any(map(said, by_model)):
