@@ -14,5 +14,5 @@ def test_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)
     lines = sum(len(cell.source.splitlines()) for cell in notebook.cells if cell.cell_type == "code")
     assert lines < 160
-    nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(path.parent)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=480, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert any("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
