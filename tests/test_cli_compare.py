@@ -85,9 +85,10 @@ class TestFit:
         """A heavy weight leaves little of it."""
         kl = {}
         for beta in (0.01, 100):
-            run(place / "table.csv", *VAE, "--beta", beta, "--epochs", 20, "--lr", 0.01, out=tmp_path / str(beta))
+            options = ("--beta", beta, "--epochs", 20, "--lr", 0.01, "--accelerator", "cpu")
+            run(place / "table.csv", *VAE, *options, out=tmp_path / str(beta))
             kl[beta] = read(tmp_path / str(beta))[0]["terms"]["kl"]
-        assert kl[100] < 0.2 < 0.5 < kl[0.01]
+        assert kl[100] < 0.1 < kl[0.01]
 
     def test_a_decoder_of_one_s_own(self, place, tmp_path):
         program = tmp_path / "mine.py"
