@@ -49,7 +49,8 @@ class LinearGaussianSSM(TorchDistribution):
 
     All of it is parallel over steps, about 2 log2(T) operations one after the other, and differentiable.
     Covariances are computed in float64, and once for all series where none of what they depend on is a series' own.
-    ``log_prob`` has a derivative of its own (Fisher's identity), which needs no graph of the filter.
+    ``log_prob`` solves for all states at once where their precision matrix is well conditioned, and filters where it is
+    not, or where that is faster; its derivative (Fisher's identity) needs no graph of either.
 
     Args:
         initial_dist: Gaussian of h_0, event shape (S,): ``Normal(...).to_event(1)`` or ``MultivariateNormal``.
@@ -72,8 +73,9 @@ class LinearGaussianSSM(TorchDistribution):
 
     References:
         Särkkä and García-Fernández (2021), Temporal parallelization of Bayesian smoothers,
-        https://arxiv.org/abs/1905.13002 (the scan); Durbin and Koopman (2002), A simple and efficient simulation
-        smoother (posterior samples).
+        https://arxiv.org/abs/1905.13002 (the scan); Heller (1976), Some aspects of the cyclic reduction algorithm for
+        block tridiagonal linear systems, https://doi.org/10.1137/0713042 (all states at once); Durbin and Koopman
+        (2002), A simple and efficient simulation smoother (posterior samples).
 
     Example:
         >>> noise = dist.Normal(torch.zeros(2), 0.1).to_event(1)

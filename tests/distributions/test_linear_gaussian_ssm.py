@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal
 import pyro_ldm as ldm
 from pyro_ldm.distributions import LinearGaussianSSM
 from pyro_ldm.distributions.state_space import filter as filter_module
-from pyro_ldm.distributions.state_space import recurrence
+from pyro_ldm.distributions.state_space import likelihood, recurrence, reduction
 from pyro_ldm.distributions.state_space.scan import associative_scan
 
 # (T, S, L, does it change per step, is it a series' own)
@@ -91,14 +91,33 @@ def condition(mean, cov, wanted, known, value):
     return mean[wanted] + gain @ (value - mean[known]), cov[wanted][:, wanted] - gain @ cov[known][:, wanted]
 
 
-@pytest.fixture(params=[True, False], ids=["loop", "scan"])
-def path(request, monkeypatch):
-    """Both ways over time, whatever the sizes."""
+@pytest.fixture(params=["loop", "scan", "path", "reduced path"])
+def way(request, monkeypatch):
+    """All ways over time, whatever the sizes."""
     for module in (filter_module, recurrence):
-        monkeypatch.setattr(module, "step_by_step", lambda *_: request.param)
+        monkeypatch.setattr(module, "step_by_step", lambda *_: request.param == "loop")
+    if request.param in ("loop", "scan"):
+        monkeypatch.setattr(likelihood, "path", lambda *_: None)
+    elif request.param == "reduced path":
+        monkeypatch.setattr(reduction, "DENSE", 0)
 
 
-@pytest.mark.usefixtures("path")
+@pytest.fixture
+def taken(monkeypatch):
+    """Of each log-likelihood, whether the path was solved for."""
+    found = []
+
+    def path(model, y):
+        solved = own(model, y)
+        found.append(solved is not None)
+        return solved
+
+    own = likelihood.path
+    monkeypatch.setattr(likelihood, "path", path)
+    return found
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", CASES)
 class TestDense:
     def test_log_prob_and_its_gradient(self, case):
@@ -274,6 +293,51 @@ def test_second_derivatives(steps, states, observed):
 
     z = torch.randn(2, steps, observed, requires_grad=True)
     assert gradgradcheck(call, [z, *(value.requires_grad_() for value in leaves.values())])
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+def test_all_states_at_once_equal_the_filter(own, missing, taken, monkeypatch):
+    steps, mask = 61, torch.rand(NUM, 61) < 0.7 if missing else None
+    leaves = arguments(steps, 3, 2, False, False)
+    if own:
+        leaves["R"] = covariance(NUM, steps, 2)
+    z = torch.randn(NUM, steps, 2)
+    inputs = [t.requires_grad_() for t in (z, *leaves.values())]
+    found = build(leaves, steps, mask).log_prob(z)
+    slopes = torch.autograd.grad(found @ torch.arange(1.0, 1 + NUM), inputs)
+    assert taken == [True]
+    monkeypatch.setattr(likelihood, "path", lambda *_: None)
+    expected = build(leaves, steps, mask).log_prob(z)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    theirs = torch.autograd.grad(expected @ torch.arange(1.0, 1 + NUM), inputs)
+    torch.testing.assert_close(slopes, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["P", "Q"])
+@pytest.mark.parametrize("noise", [0.0, 1e-12])
+def test_without_noise_the_filter_is_taken(name, noise, taken):
+    leaves = arguments(7, 2, 2, False, False) | {name: noise * torch.eye(2)}
+    start, push, seen = (
+        dist.Normal(leaves[m], leaves[v].diagonal().sqrt(), validate_args=False).to_event(1)
+        if v == name
+        else dist.MultivariateNormal(leaves[m], leaves[v])
+        for m, v in (("m", "P"), ("b", "Q"), ("d", "R"))
+    )
+    ssm, z = LinearGaussianSSM(start, leaves["A"], push, leaves["C"], seen, duration=7), torch.randn(NUM, 7, 2)
+    mean, cov, first = dense(leaves, 7, 0)
+    expected = MultivariateNormal(mean[first:], cov[first:, first:]).log_prob(z.flatten(1))
+    torch.testing.assert_close(ssm.log_prob(z), expected, rtol=0, atol=1e-9)
+    assert taken == [name == "P" and noise > 0]  # a start that is known well ties nothing that is not
+
+
+def test_many_series_that_share_their_matrices_are_filtered(taken, monkeypatch):
+    monkeypatch.setattr(likelihood, "MANY", 5)
+    shared, own = (build(arguments(4, 1, 1, False, each), 4) for each in (False, True))
+    shared.log_prob(torch.randn(NUM, 4, 1))
+    assert not taken
+    own.log_prob(torch.randn(NUM, 4, 1))
+    assert taken == [True]
 
 
 def test_half_precision_of_autocast_is_not_the_filter_s():

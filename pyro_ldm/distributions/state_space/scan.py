@@ -40,7 +40,7 @@ def associative_scan(combine: Callable[[Elements, Elements], Elements], elements
         return tuple(torch.cat([e[:1], o]) for e, o in zip(elements, odd, strict=True))
     left = odd if length % 2 else tuple(o[:-1] for o in odd)
     even = combine(left, tuple(e[2::2] for e in elements))
-    return tuple(_interleave(e[:1], v, o) for e, v, o in zip(elements, even, odd, strict=True))
+    return tuple(interleave(torch.cat([e[:1], v]), o) for e, v, o in zip(elements, even, odd, strict=True))
 
 
 def step_by_step(shape: torch.Size, device: torch.device) -> bool:
@@ -52,7 +52,8 @@ def step_by_step(shape: torch.Size, device: torch.device) -> bool:
     return device.type == "cpu" and (shape[0] <= 8 or shape[1:].numel() >= 1024)
 
 
-def _interleave(first: Tensor, even: Tensor, odd: Tensor) -> Tensor:
-    out = odd.new_empty((1 + len(even) + len(odd), *odd.shape[1:]))
-    out[:1], out[2::2], out[1::2] = first, even, odd
+def interleave(even: Tensor, odd: Tensor) -> Tensor:
+    """Rows at even places, the first among them, and at odd ones."""
+    out = odd.new_empty((len(even) + len(odd), *odd.shape[1:]))
+    out[::2], out[1::2] = even, odd
     return out

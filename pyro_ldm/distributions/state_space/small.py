@@ -31,25 +31,27 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 def inverse_and_log_det(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse (..., n, n) and log-determinant (...) of positive definite matrices."""
+    """Inverse (..., n, n) and log-determinant (...) of positive definite matrices; NaN or inf of others of n > 2."""
     size = matrix.shape[-1]
     if size == 1:
         return matrix.reciprocal(), matrix[..., 0, 0].log()
     if size == 2:
         adjugate, det = _adjugate(matrix)
         return adjugate / det, det[..., 0, 0].log()
-    factor = torch.linalg.cholesky_ex(matrix).L
-    return torch.cholesky_inverse(factor), 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.cholesky_inverse(factor), torch.where(info == 0, log_det, torch.nan)
 
 
 def rows(vectors: Tensor, matrix: Tensor) -> Tensor:
     """Each row vector (T, *batch, n) times its matrix (T or 1, *batch or ones, n, m)."""
     shape = matrix.shape
+    if shape[:-2].numel() == 1:
+        return vectors @ matrix.reshape(shape[-2:])
     if shape[:-2].numel() == shape[0]:  # one for all series: a few large products in place of many small ones
         flat = vectors.reshape(len(vectors), -1, vectors.shape[-1])
         matrix = matrix.reshape(shape[0], *shape[-2:])
-        product = flat @ matrix if len(flat) == shape[0] else flat @ matrix.expand(len(flat), -1, -1)
-        return product.reshape(*vectors.shape[:-1], shape[-1])
+        return (flat @ matrix).reshape(*vectors.shape[:-1], shape[-1])
     return (vectors.unsqueeze(-2) @ matrix).squeeze(-2)
 
 

@@ -22,13 +22,14 @@ class Smoothed(NamedTuple):
         loc: Means (T + 1, \*batch, S).
         covariance: Covariances (T + 1, \*batch, S, S), batch dims of 1 where shared.
         lag: Covariance of h_{t-1} with h_t (T, \*batch, S, S).
-        noise: Means of the process noise w_t (T, \*batch, S), which as differences of states would drown in rounding.
+        pull: Means of the process noises times their precision, w_t Q_t^{-1} (T, \*batch, S): as differences of states
+            they would drown in rounding.
     """
 
     loc: Tensor
     covariance: Tensor
     lag: Tensor
-    noise: Tensor
+    pull: Tensor
 
 
 def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> Smoothed:
@@ -54,4 +55,4 @@ def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> S
     loc = linear_recurrence(gain.flip(0), inputs.flip(0), filtered[-1]).flip(0)
     loc = torch.cat([loc, filtered[-1:]])
     lag = transpose(precise(gain)) @ covariance[1:]
-    return Smoothed(loc, covariance, lag, rows(loc[1:] - predicted, (precision @ q).to(filtered.dtype)))
+    return Smoothed(loc, covariance, lag, rows(loc[1:] - predicted, precision.to(filtered.dtype)))
