@@ -17,7 +17,8 @@ from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.encoders.encode import encode
 from pyro_ldm.guides.sample_views import sample_views
 from pyro_ldm.handlers import stop_gradient
-from pyro_ldm.objective import Objective, Terms
+from pyro_ldm.objective import Objective
+from pyro_ldm.terms import Terms
 from pyro_ldm.training.fit import Fit, fit
 
 __version__ = "0.1.0"

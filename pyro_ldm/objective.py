@@ -1,7 +1,7 @@
 r"""The objective: a stock ELBO, per datum, in nats, and its split into alignment, uniformity and reconstruction."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import pyro
 import torch
@@ -12,47 +12,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyro_ldm.compatibility import Pair, estimates, fit_together, is_likelihood
+from pyro_ldm.devices import cuda_devices, on_device_of
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
-
-
-class Terms(NamedTuple):
-    """An objective's split, in nats per datum; loss = kl + global_kl - reconstruction.
-
-    Attributes:
-        alignment: Expected log-probability of the latents under the prior, E log P(z).
-        uniformity: Entropy of the latents, H[z]; of a guide scored by its conditionals, H[z | x].
-        kl: Minus their sum. What it is, ``divergence`` says.
-        global_kl: KL of the posterior of global sites (the prior's parameters) from their prior, divided by the data.
-        divergence: ``"KL"``: KL(R || P) itself; ``"KL - I"``: less the mutual information between views;
-            ``"KL + I"``: plus that of x and z, the KL of a VAE, whose guide is scored by its conditionals;
-            ``"cross-entropy"``: up to the unknown entropy of the data; ``"score"``: no entropy, or a flat prior.
-        reconstruction: Expected log-probability of the data given the latents, E log p(x | z), of a program with a
-            likelihood; ``None`` where nothing is observed.
-    """
-
-    alignment: float
-    uniformity: float
-    kl: float
-    global_kl: float
-    divergence: str
-    reconstruction: float | None = None
-
-    @property
-    def loss(self) -> float:
-        """kl + global_kl - reconstruction, nats per datum."""
-        return self.kl + self.global_kl - (self.reconstruction or 0.0)
-
-    @property
-    def objective(self) -> str:
-        """What the loss is: ``divergence``, where nothing is observed.
-
-        With a likelihood ``"-ELBO"``, where the guide is scored by its conditionals: minus a lower bound on the
-        evidence log p(x). Scored by its marginal, ``"-(ELBO + I)"``: that of an InfoVAE, which bounds no evidence.
-        """
-        if self.reconstruction is None:
-            return self.divergence
-        return {"KL + I": "-ELBO", "KL": "-(ELBO + I)"}.get(self.divergence, "score")
+from pyro_ldm.terms import Terms
 
 
 class Objective(nn.Module):
@@ -208,24 +171,6 @@ class Objective(nn.Module):
                 )
             self._pair = pair
         return self._pair
-
-
-def on_device_of(program: Callable, batch: tuple) -> Callable:
-    """A program, what it makes without saying where, such as ``torch.zeros(8)``, made where the batch is."""
-    device = batch[0].device if torch.is_tensor(batch[0]) else torch.device("cpu")
-    if device.type == "cpu":
-        return program
-
-    def run(*args):
-        with device:
-            return program(*args)
-
-    return run
-
-
-def cuda_devices() -> list[int]:
-    """Those whose random state ``torch.manual_seed`` sets beside the CPU's: all of them, once CUDA is in use."""
-    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
 
 
 def keep_local_parameters(program: Callable) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -173,7 +174,7 @@ def in_this_process(monkeypatch):
         called.append(command)
         return SimpleNamespace(returncode=main(command[3:]))
 
-    monkeypatch.setattr("pyro_ldm.cli.compare.subprocess.run", run)
+    monkeypatch.setattr("pyro_ldm.cli.further.subprocess.run", run)
     return called
 
 
@@ -221,6 +222,10 @@ class TestCompare:
         run(place / "table.csv", "--held_out", 0.2, "--prior.scale", 2, out=tmp_path / "wide")
         compare(tmp_path / "wide", *arguments[1:], code=2)
         assert "is there already, and is another model's" in capsys.readouterr().err
+        # So is one that was interrupted.
+        shutil.move(tmp_path / "out" / "ldm-seed1", tmp_path / "out" / ".ldm-seed1.partial")
+        compare(tmp_path / "wide", *arguments[1:], code=2)
+        assert ".ldm-seed1.partial is there already, and is another model's" in capsys.readouterr().err
 
     def test_a_vae_that_cannot_be_built_is_said_before_any_is_fitted(self, runs, tmp_path, capsys, in_this_process):
         compare(runs / "ldm0", "--vae", "same", "--likelihood", "Bernoulli", "--out", tmp_path / "out", code=2)

@@ -8,7 +8,7 @@ import pyro_ldm
 PACKAGE = Path(pyro_ldm.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = [
-    {"entropy"},
+    {"entropy", "devices", "terms"},
     {"distributions", "encoders"},
     {"handlers", "priors", "guides"},
     {"compatibility", "objective"},

@@ -12,8 +12,8 @@ from pyro.infer.autoguide import AutoNormal
 from pyro.nn import PyroModule
 
 import pyro_ldm as ldm
+from pyro_ldm.devices import on_device_of
 from pyro_ldm.entropy import KDE, KNN, Joint, LogDet, Mixture, Separate, Zero
-from pyro_ldm.objective import on_device_of
 
 ELBOS = {
     "trace": Trace_ELBO,

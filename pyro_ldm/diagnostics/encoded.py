@@ -13,11 +13,10 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_ldm.compatibility import on_sphere
+from pyro_ldm.devices import device_of, on_device_of
 from pyro_ldm.diagnostics.arviz.programs import in_batch
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.entropy import Zero
-from pyro_ldm.objective import on_device_of
-from pyro_ldm.training.latents import device_of
 from pyro_ldm.training.loader import tensors_of
 
 CHUNK = 256  # rows encoded, or scored against as many conditionals, at once

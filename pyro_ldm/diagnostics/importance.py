@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyro_ldm.diagnostics.arviz.programs import running
-from pyro_ldm.diagnostics.bounds import flattened
 from pyro_ldm.diagnostics.classifier import log_ratio
 from pyro_ldm.diagnostics.encoded import Encoded
+from pyro_ldm.diagnostics.estimates import flattened
 
 GOOD, BAD = 0.5, 0.7
 NEARLY_EQUAL = 0.9  # effective share above which weights have no tail worth the name, whatever its index

@@ -9,9 +9,9 @@ from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor
 
+from pyro_ldm.devices import device_of
 from pyro_ldm.diagnostics.arviz.programs import in_batch, running, sample_sites
 from pyro_ldm.distributions.pushforward import Pushforward
-from pyro_ldm.training.latents import device_of
 from pyro_ldm.training.loader import tensors_of
 
 CHUNK = 256  # rows scored against as many conditionals at once

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.diagnostics.arviz import Tree
-from pyro_ldm.posterior.discrepancies import Discrepancy, default_discrepancies
+from pyro_ldm.posterior.discrepancies import Discrepancy, default_discrepancies, evaluate
+from pyro_ldm.posterior.multiplicity import corrected_p_values
 from pyro_ldm.posterior.parameters import posterior_draws
-from pyro_ldm.posterior.program import as_sites, global_sites, sample_globals, simulate
+from pyro_ldm.posterior.program import global_sites, sample_globals, simulate
+from pyro_ldm.posterior.sites import as_sites
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -76,7 +78,7 @@ class PredictiveCheck:
             replicated, corrected = self.replicated[name], self.corrected[name]
             low, high = np.quantile(replicated, (0.025, 0.975), axis=0)
             for k, observed in enumerate(self.observed[name]):
-                draws, label = replicated[:, k], _label(discrepancy, k, len(corrected))
+                draws, label = replicated[:, k], discrepancy.label(k, len(corrected))
                 lower, upper = (
                     (1 + (side >= 0).sum()) / (1 + len(draws)) for side in (observed - draws, draws - observed)
                 )
@@ -206,7 +208,7 @@ def predictive_check(
             f"{num_draws} draws cannot show a misfit of {len(chosen)} discrepancies at level {level}: pass num_draws "
             f"of at least {int(np.ceil(2 * len(chosen) / level)) - 1}, or fewer discrepancies"
         )
-    observed = _evaluate(chosen, sites)
+    observed = evaluate(chosen, sites)
     kept_draws = set(np.linspace(0, num_draws - 1, min(keep, num_draws)).round().astype(int).tolist())
     rows: list[dict[str, np.ndarray]] = []
     kept: dict[str, list[Tensor]] = {name: [] for name in sites}
@@ -220,7 +222,7 @@ def predictive_check(
         for s in range(num):
             # What is conditioned on, such as a flat first view, is the same in every set.
             one = {name: replicated[name][s] if name in replicated else values for name, values in sites.items()}
-            rows.append(_evaluate(chosen, one))
+            rows.append(evaluate(chosen, one))
             if start + s in kept_draws:
                 for name, values in one.items():
                     kept[name].append(values.cpu())
@@ -237,42 +239,6 @@ def predictive_check(
     )
 
 
-def corrected_p_values(
-    observed: Mapping[str, np.ndarray], replicated: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """P-values corrected for all numbers, sides and discrepancies, as :func:`predictive_check` says.
-
-    Args:
-        observed: By name, (K,).
-        replicated: By the same names, (S, K).
-    """
-    far: dict[str, np.ndarray] = {}  # how far out the observed numbers are, on both sides: (2, K)
-    farthest: list[np.ndarray] = []  # and the farthest of each set, the observed one first: (S + 1,)
-    for name, replicas in replicated.items():
-        every = np.concatenate([observed[name][None], replicas])
-        centre = np.median(every, axis=0)
-        sides = []
-        for distance in (every - centre, centre - every):
-            # Spread on this side alone: of a skewed discrepancy, such as kurtosis, both sides are to be heard.
-            spread = np.quantile(distance, 0.84, axis=0)
-            with np.errstate(over="ignore"):  # of a count that is nearly always the same: infinitely far out
-                sides.append(distance / np.maximum(spread, np.finfo(float).tiny))
-            farthest.append(sides[-1].max(axis=1))
-        far[name] = np.stack([side[0] for side in sides])
-    sets = [np.sort(values) for values in farthest]
-    smallest = np.sort(np.min([_share(s, values) for s, values in zip(sets, farthest, strict=True)], axis=0))
-    corrected = {}
-    for number, (name, distances) in enumerate(far.items()):
-        alone = [_share(sets[2 * number + side], distances[side]) for side in (0, 1)]
-        corrected[name] = np.searchsorted(smallest, np.min(alone, axis=0), side="right") / len(smallest)
-    return corrected
-
-
-def _share(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Share of the sets that are at least as far out."""
-    return 1 - np.searchsorted(ordered, values, side="left") / len(ordered)
-
-
 def _parameters(
     prior: Callable, names: list[str], tree: Tree | None, num_draws: int, batch: tuple, seed: int
 ) -> tuple[str, dict[str, Tensor]]:
@@ -286,28 +252,3 @@ def _parameters(
     total = len(drawn[names[0]])
     every = torch.arange(num_draws) * total // num_draws  # evenly, over all chains; each repeatedly if they are few
     return "posterior predictive", {name: values[every] for name, values in drawn.items()}
-
-
-@torch.no_grad()
-def _evaluate(discrepancies: Mapping[str, Discrepancy], sites: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    latents = [values.double() if values.is_floating_point() else values for values in sites.values()]
-    found = {}
-    for name, discrepancy in discrepancies.items():
-        value = torch.atleast_1d(torch.as_tensor(discrepancy.function(*latents))).double().cpu().numpy()
-        if value.ndim != 1 or not np.isfinite(value).all():
-            what = f"has shape {value.shape}" if value.ndim != 1 else "is not finite"
-            raise ValueError(
-                f"discrepancy {name!r} {what}: it must give a finite number or vector for any latents of the prior"
-            )
-        if discrepancy.labels and len(discrepancy.labels) != len(value):
-            raise ValueError(
-                f"discrepancy {name!r} has {len(discrepancy.labels)} labels for {len(value)} numbers: pass one for each"
-            )
-        found[name] = value
-    return found
-
-
-def _label(discrepancy: Discrepancy, k: int, num: int) -> str:
-    if discrepancy.labels:
-        return discrepancy.labels[k]
-    return "" if num == 1 else str(k)

@@ -14,11 +14,11 @@ from pyro_ldm.posterior.default_priors import default_priors
 from pyro_ldm.posterior.loo import Loo, loo
 from pyro_ldm.posterior.nuts import nuts
 from pyro_ldm.posterior.program import global_sites
+from pyro_ldm.posterior.stacking import stacking_weights
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-BLUE, GREY = "#2f6db3", "#8a8f98"
 SMALL = 4.0  # nats: differences below are small, and their standard errors unreliable (Sivula et al. 2020)
 ENCODERS = (
     "priors are compared on one set of latents of one encoder: log-densities in the z-spaces of two encoders differ by "
@@ -110,27 +110,9 @@ class Comparison:
 
     def picture(self) -> Any:
         """Each prior's elpd, and its difference from the best, with standard errors; a matplotlib figure."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from pyro_ldm.posterior.comparison_picture import picture
 
-        table = self.table
-        figure = Figure(figsize=(11.0, 1.6 + 0.45 * len(table)), layout="constrained")
-        FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2, sharey=True)
-        places = np.arange(len(table))
-        left.errorbar(table["elpd_loo"], places, xerr=table["se"], fmt="o", color=BLUE, capsize=3)
-        left.set_title("predicted density of left-out latents")
-        left.set_xlabel("elpd, nats, +- standard error")
-        right.errorbar(-table["elpd_diff"], places, xerr=2 * table["dse"], fmt="o", color=BLUE, capsize=3)
-        right.axvline(0.0, color=GREY, lw=1)
-        right.set_title("difference from the best")
-        right.set_xlabel("nats, +- 2 standard errors of the difference")
-        left.set_yticks(places, table.index)
-        left.invert_yaxis()
-        for axes in (left, right):
-            axes.xaxis.get_major_locator().set_params(nbins=6)
-            axes.spines[["top", "right"]].set_visible(False)
-        return figure
+        return picture(self)
 
 
 def compare(results: Mapping[str, Loo]) -> Comparison:
@@ -226,31 +208,6 @@ def compare_priors(
         said.update(texts)
     compared = compare(results)
     return Comparison(compared.results, trees, {name: note for name, note in noted.items() if note})
-
-
-def stacking_weights(pointwise: np.ndarray, *, steps: int = 2000) -> np.ndarray:
-    r"""Weights of the mixture of the compared priors that predicts left-out latents best.
-
-    .. math:: \max_w \sum_i \log \sum_k w_k \, p_k(z_i \mid z_{-i}), \qquad w_k \ge 0, \; \sum_k w_k = 1
-
-    By expectation maximisation, which only ever improves this concave objective.
-
-    Args:
-        pointwise: Log-densities, (N, K), nats.
-        steps: Of expectation maximisation.
-
-    Shape:
-        To (K,).
-
-    References:
-        Yao et al. (2018), Using stacking to average Bayesian predictive distributions, https://arxiv.org/abs/1704.02030.
-    """
-    density = np.exp(pointwise - pointwise.max(axis=1, keepdims=True))
-    weights = np.full(density.shape[1], 1 / density.shape[1])
-    for _ in range(steps):
-        joint = density * weights
-        weights = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
-    return weights
 
 
 def _modest_nuts(prior: Callable, z, *, seed: int, batch: tuple | None = None) -> Tree:

@@ -9,7 +9,7 @@ from pyro import distributions as dist
 from torch import Tensor
 
 from pyro_ldm.distributions.generalized_gaussian import GeneralizedGaussian
-from pyro_ldm.posterior.program import as_sites
+from pyro_ldm.posterior.sites import as_sites
 
 
 def default_priors(z: Tensor) -> dict[str, Callable]:

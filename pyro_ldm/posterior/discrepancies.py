@@ -6,6 +6,7 @@ Functions here take float tensors (..., N, D), any leading dims, to (..., K); so
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,10 @@ class Discrepancy:
     labels: Sequence[str] = ()
     above: str = "larger than the prior's"
     below: str = "smaller than the prior's"
+
+    def label(self, k: int, num: int) -> str:
+        """What the k-th of so many numbers is about."""
+        return self.labels[k] if self.labels else "" if num == 1 else str(k)
 
 
 def skewness(z: Tensor) -> Tensor:
@@ -183,6 +188,34 @@ def default_discrepancies(sites: Mapping[str, Tensor], *, mask: Tensor | None = 
                 f"steps correlated {more}",
                 f"steps correlated {less}",
             )
+    return found
+
+
+@torch.no_grad()
+def evaluate(discrepancies: Mapping[str, Discrepancy], sites: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """The values of discrepancies on latents, (K,) each.
+
+    Args:
+        discrepancies: By name.
+        sites: Latents by site.
+
+    Raises:
+        ValueError: If one is not finite, no number or vector, or has labels for more or fewer.
+    """
+    latents = [values.double() if values.is_floating_point() else values for values in sites.values()]
+    found = {}
+    for name, discrepancy in discrepancies.items():
+        value = torch.atleast_1d(torch.as_tensor(discrepancy.function(*latents))).double().cpu().numpy()
+        if value.ndim != 1 or not np.isfinite(value).all():
+            what = f"has shape {value.shape}" if value.ndim != 1 else "is not finite"
+            raise ValueError(
+                f"discrepancy {name!r} {what}: it must give a finite number or vector for any latents of the prior"
+            )
+        if discrepancy.labels and len(discrepancy.labels) != len(value):
+            raise ValueError(
+                f"discrepancy {name!r} has {len(discrepancy.labels)} labels for {len(value)} numbers: pass one for each"
+            )
+        found[name] = value
     return found
 
 

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from pyro_ldm.diagnostics.arviz import Tree, from_svi
 from pyro_ldm.diagnostics.arviz.programs import in_batch, running
 from pyro_ldm.guides import Compose
-from pyro_ldm.posterior.given import FillFlat, parameters_of, prepare, sample_sites
+from pyro_ldm.posterior.given import FillFlat, parameters_of, sample_sites
+from pyro_ldm.posterior.prepare import prepare
 from pyro_ldm.posterior.svi import Model
 from pyro_ldm.training import Fit, fit
 from pyro_ldm.training.loader import as_batch, tensors_of

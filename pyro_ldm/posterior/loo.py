@@ -19,7 +19,8 @@ from pyro_ldm.diagnostics.arviz import Tree, draws, has_group, psis
 from pyro_ldm.diagnostics.arviz.psis import MIN_WEIGHTS
 from pyro_ldm.posterior.given import rows_of
 from pyro_ldm.posterior.parameters import posterior_draws
-from pyro_ldm.posterior.program import as_sites, global_sites, log_likelihood
+from pyro_ldm.posterior.program import global_sites, log_likelihood
+from pyro_ldm.posterior.sites import as_sites
 
 K_HAT = 0.7  # above which Pareto-smoothed importance sampling is not to be trusted (Vehtari et al. 2024)
 AT_ONCE = 2**26  # numbers of the pointwise log-likelihood: half a gigabyte

@@ -10,8 +10,9 @@ from pyro_ldm.diagnostics.arviz import Tree, to_arviz
 from pyro_ldm.diagnostics.arviz.programs import plate_dims
 from pyro_ldm.posterior.chains import Settings, run_chains
 from pyro_ldm.posterior.given import parameters_of
-from pyro_ldm.posterior.program import as_sites, given_latents
+from pyro_ldm.posterior.program import given_latents
 from pyro_ldm.posterior.reliability import warn_if_doubtful
+from pyro_ldm.posterior.sites import as_sites
 
 
 def nuts(

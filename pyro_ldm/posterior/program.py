@@ -7,37 +7,11 @@ import torch
 from torch import Tensor
 
 from pyro_ldm.diagnostics.arviz.programs import in_batch
-from pyro_ldm.posterior.given import Given, is_flat, prepare
+from pyro_ldm.posterior.given import Given, is_flat
+from pyro_ldm.posterior.prepare import prepare
+from pyro_ldm.posterior.sites import as_sites
 
 AT_ONCE = 2**22  # numbers of latents that are scored or drawn at once, over all draws of a chunk
-
-
-def as_sites(z: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Latents by site, on the CPU: a tensor is site z.
-
-    Args:
-        z: Latents (N, ...), or a dict of them by site, such as ``{"z": z, "z_prime": z_prime}`` of two views.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If there are fewer than two rows, sites differ in length, or values are not finite or constant.
-
-    Example:
-        >>> list(as_sites(torch.randn(10, 2)))
-        ['z']
-    """
-    sites = {"z": z} if torch.is_tensor(z) else dict(z) if isinstance(z, Mapping) else {}
-    if not sites or not all(torch.is_tensor(value) and value.dim() for value in sites.values()):
-        raise TypeError(f"z is a tensor of latents (N, ...) or a dict of such by site, got {type(z).__name__}")
-    lengths = {name: len(value) for name, value in sites.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"the sites must have equally many rows, got {lengths}")
-    if min(lengths.values()) < 2:
-        raise ValueError(f"at least two latents are needed, got {min(lengths.values())}: pass z (N, ...) of many data")
-    for name, value in sites.items():
-        if value.is_floating_point():  # integers are categories
-            _check_values(name, value)
-    return {name: value.detach().cpu() for name, value in sites.items()}
 
 
 def global_sites(
@@ -234,18 +208,3 @@ def _draw(draws: Mapping[str, Tensor], draw: int) -> dict[str, Tensor]:
 def _chunks(draws: Mapping[str, Tensor], num: int, size: int) -> Iterator[tuple[dict[str, Tensor], int]]:
     for start in range(0, num, size):
         yield {name: value[start : start + size] for name, value in draws.items()}, min(size, num - start)
-
-
-def _check_values(name: str, value: Tensor) -> None:
-    rows = value.reshape(len(value), -1)
-    bad = int((~torch.isfinite(rows)).any(-1).sum())
-    if bad:
-        raise ValueError(f"site {name!r} has NaN or Inf in {bad} of {len(rows)} rows: look at the data and the encoder")
-    columns = value.reshape(-1, value.shape[-1]) if value.dim() > 1 else rows
-    constant = (columns.amax(0) == columns.amin(0)).nonzero().flatten().tolist()
-    categories = bool(((columns == 0) | (columns == 1)).all() and (columns.sum(-1) == 1).all())
-    if constant and (not categories or len(constant) == columns.shape[-1]):  # of one-hot ones, some may go unused
-        raise ValueError(
-            f"site {name!r} is constant in dims {constant}: the encoder has collapsed there, and a scale would run off "
-            "to zero; train it with an entropy, or leave these dims out"
-        )

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_ldm.posterior.given import parameters_of, prepare
+from pyro_ldm.posterior import ranks
+from pyro_ldm.posterior.given import parameters_of
+from pyro_ldm.posterior.prepare import prepare
 from pyro_ldm.posterior.program import log_likelihood, sample_globals, simulate
-from pyro_ldm.posterior.uniformity import ecdf_p_value
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 JOINT = "log_likelihood"
 GIVE_UP = 5  # failures with no success before them
-FEW = 20  # simulations, below which nothing is concluded
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class SBC:
 
     def scalars(self) -> dict[str, np.ndarray]:
         """Of each scalar, by its label, pit of all simulations, (S,)."""
-        return _scalars(self.pit)
+        return ranks.scalars(self.pit)
 
     def groups(self) -> dict[str, Any]:
         """Group ``prior_sbc``, as :func:`pyro_ldm.diagnostics.arviz.to_arviz` and ``add_groups`` take it."""
@@ -135,8 +135,8 @@ def run_sbc(
     from tqdm.auto import tqdm
 
     batch = _batch(num_data, batch)
-    if num_simulations < FEW:
-        raise ValueError(f"num_simulations must be {FEW} or more, got {num_simulations}: fewer show nothing")
+    if num_simulations < ranks.FEW:
+        raise ValueError(f"num_simulations must be {ranks.FEW} or more, got {num_simulations}: fewer show nothing")
     parameters = parameters_of(prepare(prior, {}, batch))
     # Seeds of their own: a posterior that draws from the stream that the latents came from would depend on them.
     seeds = np.random.SeedSequence(seed).generate_state(2 * num_simulations + 1) >> 1
@@ -160,14 +160,14 @@ def run_sbc(
             failures.append(f"simulation {i}: draws that are not finite")
             continue
         scores = _scores(prior, z, theta, draws, batch)
-        pit = {name: _pit(theta[name][0].cpu().numpy(), draw.numpy(), rng) for name, draw in draws.items()}
-        pits.append(pit | {JOINT: _pit(scores[0], scores[1:], rng)})
+        pit = {name: ranks.pit(theta[name][0].cpu().numpy(), draw.numpy(), rng) for name, draw in draws.items()}
+        pits.append(pit | {JOINT: ranks.pit(scores[0], scores[1:], rng)})
         counts.append(len(scores) - 1)
         kept.append(i)
     if not pits:
         raise RuntimeError(f"all {num_simulations} simulations failed, the last with {failures[-1]}")
     pit = {name: np.stack([each[name] for each in pits]) for name in pits[0]}
-    table = _table(_scalars(pit), level)
+    table = ranks.table(ranks.scalars(pit), level)
     return SBC(
         pit=pit,
         true={name: value[kept].cpu().numpy() for name, value in truth.items() if name in pit},
@@ -175,7 +175,7 @@ def run_sbc(
         table=table,
         level=level,
         failures=tuple(failures),
-        verdict=_verdict(table, level, len(pits), failures),
+        verdict=ranks.verdict(table, level, len(pits), failures),
     )
 
 
@@ -217,54 +217,3 @@ def _scores(prior: Callable, z: dict, theta: Mapping[str, Tensor], draws: Mappin
     both = {name: torch.cat([theta[name].to(value), value]) for name, value in draws.items()}
     batch = (next(iter(z.values())), *batch[1:]) if isinstance(batch[0], range) else batch
     return log_likelihood(prior, z, both, batch=batch).sum(-1).cpu().numpy()
-
-
-def _pit(true: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Randomised rank of the true value among draws (L, *shape), in (0, 1)."""
-    below, equal = (draws < true).sum(axis=0), (draws == true).sum(axis=0)
-    return (below + rng.integers(0, equal + 1) + rng.uniform(size=true.shape)) / (len(draws) + 1)
-
-
-def _scalars(pit: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    scalars = {}
-    for name, values in pit.items():
-        for index in np.ndindex(*values.shape[1:]):
-            label = f"{name}[{', '.join(map(str, index))}]" if index else name
-            scalars[label] = values[(slice(None), *index)]
-    return scalars
-
-
-def _table(scalars: Mapping[str, np.ndarray], level: float) -> "DataFrame":
-    import pandas as pd
-
-    rows = []
-    for values in scalars.values():
-        p_value = ecdf_p_value(values)
-        wrong = _direction(values) if p_value < level / len(scalars) else ""
-        rows.append({"mean": values.mean(), "variance": values.var(), "p_value": p_value, "wrong": wrong})
-    table = pd.DataFrame(rows, index=pd.Index(list(scalars), name="scalar"))
-    return table.sort_values("p_value", kind="stable")
-
-
-def _direction(pit: np.ndarray) -> str:
-    """What is wrong with the draws, by the moment that departs most."""
-    shift = (pit.mean() - 1 / 2) * np.sqrt(12 * len(pit))
-    spread = (pit.var() - 1 / 12) * np.sqrt(180 * len(pit))
-    if abs(shift) > abs(spread):
-        return "draws too low" if shift > 0 else "draws too high"
-    return "draws too narrow" if spread > 0 else "draws too wide"
-
-
-def _verdict(table: "DataFrame", level: float, num: int, failures: list[str]) -> str:
-    failed = f"; {len(failures)} of {num + len(failures)} simulations failed, {failures[0]}" if failures else ""
-    if num < FEW:
-        return f"inconclusive: {num} simulations are too few{failed}"
-    wrong = table[table["wrong"] != ""]
-    if len(wrong):
-        named = ", ".join(f"{name} ({row.wrong})" for name, row in wrong.head(4).iterrows())
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        return f"not calibrated: {named}{more}, of {len(table)} scalars over {num} simulations{failed}"
-    least = f"least p-value {table['p_value'].min():.2f} of {len(table)} scalars"
-    if len(failures) > 0.1 * num:
-        return f"inconclusive: calibrated over the {num} simulations that did not fail, {least}{failed}"
-    return f"calibrated, as far as {num} simulations tell: {least}{failed}"

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from pyro_ldm.diagnostics.arviz import Tree, from_svi
 from pyro_ldm.objective import Objective
 from pyro_ldm.posterior.given import Given, parameters_of, rows_of
-from pyro_ldm.posterior.program import as_sites, given_latents
+from pyro_ldm.posterior.program import given_latents
 from pyro_ldm.posterior.progress import progress_bar
+from pyro_ldm.posterior.sites import as_sites
 from pyro_ldm.posterior.unexpanded import Unexpanded, can_be_unexpanded
 
 K_HAT = 0.7

@@ -10,7 +10,8 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyro_ldm.objective import Objective, Terms
+from pyro_ldm.objective import Objective
+from pyro_ldm.terms import Terms
 from pyro_ldm.training.loader import Rows, as_batch, make_loader
 from pyro_ldm.training.starts import lowest_start
 

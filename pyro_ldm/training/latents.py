@@ -10,6 +10,7 @@ from pyro import poutine
 from pyro.distributions import Categorical
 from torch import Tensor, nn
 
+from pyro_ldm.devices import cuda_devices, device_of
 from pyro_ldm.distributions.pushforward import Pushforward
 from pyro_ldm.guides import Compose
 from pyro_ldm.objective import keep_local_parameters
@@ -22,7 +23,7 @@ AT_ONCE = 2**21  # numbers of x in a batch: what a small network makes of them f
 def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: int | None = None) -> Tensor:
     """Encode data row by row, without augmentation: the site's conditional mean; of categories, their probabilities.
 
-    Masked steps of series are encoded too: what comes of them means nothing.
+    Masked steps of series are encoded too: what comes of them means nothing. The global random state is left as it was.
 
     Args:
         guide: A trained guide; one of several views gets x for each of them.
@@ -44,7 +45,7 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
         module.training = False
     parts = []
     keep_local_parameters(guide)
-    with pyro.settings.context(module_local_params=True):
+    with pyro.settings.context(module_local_params=True), torch.random.fork_rng(devices=cuda_devices()):
         for rows in x.split(batch_size):
             trace = poutine.trace(guide).get_trace(*[rows.to(device)] * _num_views(guide))
             found = {n: s["fn"] for n, s in trace.nodes.items() if s["type"] == "sample"}
@@ -58,13 +59,6 @@ def latents(guide: Callable, data: Any, *, site: str | None = None, batch_size: 
     for module, training in modes.items():
         module.training = training
     return torch.cat(parts)
-
-
-def device_of(*programs: Callable, default: torch.device) -> torch.device:
-    """Where the first of the programs' parameters and buffers is."""
-    modules = [module for module in map(poutine.unwrap, programs) if isinstance(module, nn.Module)]
-    held = (tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
-    return next((tensor.device for tensor in held), default)
 
 
 def _in_batch(trace: Any) -> list[str]:

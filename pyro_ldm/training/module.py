@@ -9,7 +9,9 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from pyro_ldm.objective import Objective, Terms, cuda_devices
+from pyro_ldm.devices import cuda_devices
+from pyro_ldm.objective import Objective
+from pyro_ldm.terms import Terms
 from pyro_ldm.training.loader import as_batch, seed_of
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import group, to_arviz
-from pyro_ldm.diagnostics.bounds import ESTIMATE, LOWER, UPPER, Estimate, _judge, kl_bounds
+from pyro_ldm.diagnostics.bounds import _judge, kl_bounds
+from pyro_ldm.diagnostics.estimates import ESTIMATE, LOWER, UPPER, Estimate
 from pyro_ldm.distributions.pushforward import Pushforward
 
 GAUSSIAN_07 = 2 * (math.log(1 / 0.7) + (0.49 - 1) / 2)  # KL(N(0, 0.7^2) || N(0, 1)) in two dims
@@ -236,6 +237,12 @@ def test_the_upper_value_without_a_bound_is_an_estimate_less_its_bias():
     judged = _judge(found, 0.0, 100)
     assert judged.upper == pytest.approx(0.5) and not judged.upper_is_bound
     assert str(judged) == "not matched: KL at least 0.10, about 0.50 by c (100 rows)"
+
+
+@pytest.mark.parametrize(("kl", "words"), [(0.06, "not matched: "), (0.04, "not matched, if by little: ")])
+def test_little_that_many_rows_tell_from_nothing_is_called_so(kl, words):
+    found = [Estimate("a", LOWER, kl, 0.001), Estimate("b", ESTIMATE, 0.3 + kl, 0.001, (0.3, 0.3))]
+    assert _judge(found, 0.0, 100_000).verdict.startswith(words)
 
 
 def test_what_exceeds():

@@ -10,8 +10,9 @@ from scipy import stats
 
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import add_groups, group, to_arviz
-from pyro_ldm.posterior.checks import corrected_p_values, predictive_check
+from pyro_ldm.posterior.checks import predictive_check
 from pyro_ldm.posterior.discrepancies import Discrepancy, kurtosis, skewness
+from pyro_ldm.posterior.multiplicity import corrected_p_values
 
 SHAPE = {"skewness": skewness, "kurtosis": kurtosis}
 

@@ -12,10 +12,11 @@ import torch
 
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import import_arviz, to_arviz
-from pyro_ldm.posterior.comparison import compare, compare_priors, stacking_weights
+from pyro_ldm.posterior.comparison import compare, compare_priors
 from pyro_ldm.posterior.default_priors import default_priors
 from pyro_ldm.posterior.loo import Loo, loo
 from pyro_ldm.posterior.nuts import nuts
+from pyro_ldm.posterior.stacking import stacking_weights
 
 PRIORS = {
     "Gaussian": ldm.priors.Gaussian(2, scale=2**0.5),

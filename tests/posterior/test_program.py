@@ -11,7 +11,8 @@ from pyro.nn import PyroModule
 
 import pyro_ldm as ldm
 from pyro_ldm.posterior import program
-from pyro_ldm.posterior.program import as_sites, global_sites, log_likelihood, sample_globals, simulate
+from pyro_ldm.posterior.program import global_sites, log_likelihood, sample_globals, simulate
+from pyro_ldm.posterior.sites import as_sites
 
 Z = torch.randn(7, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 LOG_NORMAL = dist.LogNormal(torch.zeros(2, dtype=torch.float64), 0.5).to_event(1)

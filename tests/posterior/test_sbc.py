@@ -9,7 +9,8 @@ from scipy.stats import kstest
 
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import group, to_arviz
-from pyro_ldm.posterior.sbc import _pit, run_sbc
+from pyro_ldm.posterior.ranks import pit
+from pyro_ldm.posterior.sbc import run_sbc
 from pyro_ldm.posterior.sbc_pictures import ecdf_difference, rank_histograms
 
 SETTINGS = {"num_data": 10, "num_simulations": 60, "progress": False}
@@ -37,8 +38,8 @@ def test_the_right_posterior_passes():
     found = run_sbc(prior, conjugate(), **(SETTINGS | {"num_simulations": 100}))
     assert found.verdict.startswith("calibrated, as far as 100 simulations tell: least p-value"), found.table
     assert set(found.scalars()) == {"loc[0]", "loc[1]", "log_likelihood"}
-    for pit in found.scalars().values():
-        assert kstest(pit, "uniform").pvalue > 0.01
+    for values in found.scalars().values():
+        assert kstest(values, "uniform").pvalue > 0.01
     assert found.failures == ()
 
 
@@ -67,15 +68,15 @@ def test_a_posterior_that_ignores_the_data_is_seen_by_the_likelihood_alone():
 def test_pit_by_hand():
     # Three of four draws are below the first true value, none below the second: 3 and 0, of ranks from 0 to 4.
     draws = np.array([[0.1, 5.0], [0.2, 6.0], [0.3, 7.0], [0.9, 8.0]])
-    pit = np.array([_pit(np.array([0.5, 1.0]), draws, np.random.default_rng(seed)) for seed in range(200)])
-    assert np.floor(pit * 5).tolist() == [[3, 0]] * 200
-    assert kstest(pit[:, 0] * 5 - 3, "uniform").pvalue > 0.01
+    ranks = np.array([pit(np.array([0.5, 1.0]), draws, np.random.default_rng(seed)) for seed in range(200)])
+    assert np.floor(ranks * 5).tolist() == [[3, 0]] * 200
+    assert kstest(ranks[:, 0] * 5 - 3, "uniform").pvalue > 0.01
 
 
 def test_ties_are_broken_at_random():
     rng = np.random.default_rng(0)
-    pit = np.array([_pit(np.zeros(()), np.zeros(9), rng) for _ in range(2000)])
-    assert kstest(pit, "uniform").pvalue > 0.01
+    values = np.array([pit(np.zeros(()), np.zeros(9), rng) for _ in range(2000)])
+    assert kstest(values, "uniform").pvalue > 0.01
 
 
 def test_correlated_draws_are_thinned_by_their_effective_size():

@@ -3,8 +3,8 @@
 import torch
 
 import pyro_ldm as ldm
+from pyro_ldm.devices import device_of
 from pyro_ldm.training import latents
-from pyro_ldm.training.latents import device_of
 
 
 class Counting(torch.nn.Flatten):
@@ -41,3 +41,10 @@ def test_a_guide_is_where_its_buffers_are():
     here = torch.device("cpu")
     assert device_of(lambda x: x, reduced.to("meta"), default=here) == torch.device("meta")
     assert device_of(lambda x: x, torch.nn.Identity(), default=here) == here
+
+
+def test_the_random_state_is_left_as_it_was():
+    guide = ldm.guides.Gaussian(torch.nn.Linear(3, 4).float(), ldm.entropy.Mixture())
+    before = torch.get_rng_state()
+    latents(guide, torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).float())
+    assert torch.equal(torch.get_rng_state(), before)

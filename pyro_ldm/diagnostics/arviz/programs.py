@@ -12,8 +12,9 @@ from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import nn
 
+from pyro_ldm.devices import cuda_devices
 from pyro_ldm.diagnostics.arviz.variables import default_dims
-from pyro_ldm.objective import cuda_devices, keep_local_parameters
+from pyro_ldm.objective import keep_local_parameters
 
 
 @contextmanager

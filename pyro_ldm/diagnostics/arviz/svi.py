@@ -11,12 +11,12 @@ from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from pyro.poutine import Trace
 from torch import Tensor
 
+from pyro_ldm.devices import on_device_of
 from pyro_ldm.diagnostics.arviz.adapter import Tree
 from pyro_ldm.diagnostics.arviz.export import merged, to_arviz
 from pyro_ldm.diagnostics.arviz.programs import in_batch, plate_dims, running, sample_sites
 from pyro_ldm.diagnostics.arviz.psis import MIN_WEIGHTS, psis
 from pyro_ldm.guides import Compose
-from pyro_ldm.objective import on_device_of
 
 
 def from_svi(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from pyro_ldm.objective import cuda_devices
+from pyro_ldm.devices import cuda_devices
 from pyro_ldm.runs.comparison.candidate import Candidate
 from pyro_ldm.runs.comparison.findings import Finding, finding, mean, spread, summary
 from pyro_ldm.runs.comparison.measures import MEASURES, Case, measure

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pyro_ldm.baselines import Generative
 from pyro_ldm.datasets import Data
-from pyro_ldm.objective import cuda_devices, keep_local_parameters
+from pyro_ldm.devices import cuda_devices
+from pyro_ldm.objective import keep_local_parameters
 from pyro_ldm.runs.comparison.candidate import Candidate
 
 

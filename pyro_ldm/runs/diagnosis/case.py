@@ -9,10 +9,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_ldm.devices import device_of
 from pyro_ldm.diagnostics.arviz.programs import in_batch, running, sample_sites
 from pyro_ldm.posterior.program import global_sites
 from pyro_ldm.training import latents
-from pyro_ldm.training.latents import AT_ONCE, device_of
+from pyro_ldm.training.latents import AT_ONCE
 from pyro_ldm.training.loader import tensors_of
 
 NUM_ROWS = 2000  # rows that the slower parts look at, at most

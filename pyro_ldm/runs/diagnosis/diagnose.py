@@ -12,8 +12,8 @@ from torch import nn
 from tqdm import tqdm
 
 from pyro_ldm.baselines import Generative
+from pyro_ldm.devices import cuda_devices
 from pyro_ldm.diagnostics.arviz import Tree, add_groups, to_arviz
-from pyro_ldm.objective import cuda_devices
 from pyro_ldm.posterior.program import global_sites
 from pyro_ldm.runs.diagnosis.against import Against, read_against
 from pyro_ldm.runs.diagnosis.case import Case, check_same, look_at
