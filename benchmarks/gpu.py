@@ -123,7 +123,7 @@ def loop_over_steps(a, q, c, r, z):
 
 
 def kalman_filter() -> None:
-    head("Kalman log_prob and gradient, N = 256", "device", "scan, ms", "loop over steps, ms", "speed-up")
+    head("Kalman log_prob and gradient, N = 256", "device", "ours, ms", "loop over steps, ms", "speed-up")
     for states, observed in ((4, 2), (16, 8)):
         for device, steps in ((GPU, 100), (GPU, 1000), (CPU, 100), (CPU, 1000)):
             noise = {"transition_noise": nn.Parameter(torch.full((states,), 0.3))}

@@ -99,7 +99,7 @@ def way(request, monkeypatch):
     if request.param in ("loop", "scan"):
         monkeypatch.setattr(likelihood, "path", lambda *_: None)
     elif request.param == "reduced path":
-        monkeypatch.setattr(reduction, "DENSE", 0)
+        monkeypatch.setitem(reduction.DENSE, "cpu", 0)
 
 
 @pytest.fixture

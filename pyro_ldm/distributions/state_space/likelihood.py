@@ -73,6 +73,7 @@ class _LogLikelihood(torch.autograd.Function):
 
 
 def _at_once(model: Model, y: Tensor) -> bool:
-    """Whether to solve for all states at once: faster than the filter, but of many series that share their matrices."""
-    own = any(t.shape[1:-2].numel() > 1 for t in (model.transition, *model[2:5]))
-    return y.device.type != "mps" and (own or y.numel() <= MANY)
+    """Whether to solve for all states at once: faster than the filter, but on a CPU for many series of one model."""
+    if y.device.type != "cpu":
+        return y.device.type == "cuda"  # others have no float64
+    return y.numel() <= MANY or any(t.shape[1:-2].numel() > 1 for t in (model.transition, *model[2:5]))

@@ -32,12 +32,12 @@ def dense(chain):
     return matrix, places
 
 
-@pytest.mark.parametrize("limit", [0, 200, reduction.DENSE])
+@pytest.mark.parametrize("limit", [0, 200, reduction.DENSE["cpu"]])
 @pytest.mark.parametrize("batch", [(), (1,), (3,)])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 8, 9, 33])
 def test_moments(length, size, batch, limit, monkeypatch):
-    monkeypatch.setattr(reduction, "DENSE", limit)
+    monkeypatch.setitem(reduction.DENSE, "cpu", limit)
     given = chain(length, size, batch, () if batch == () else (3,))
     found, (matrix, places) = solve(given), dense(given)
     inverse = torch.linalg.inv(matrix)
@@ -50,19 +50,19 @@ def test_moments(length, size, batch, limit, monkeypatch):
         torch.testing.assert_close(found.lag[k], inverse[..., places[k], places[k + 1]])
 
 
-@pytest.mark.parametrize("limit", [0, reduction.DENSE])
+@pytest.mark.parametrize("limit", [0, reduction.DENSE["cpu"]])
 @pytest.mark.parametrize("place", [0, 3, 4, 8])
 @pytest.mark.parametrize("entry", [-1.0, 0.0, torch.nan])
 def test_what_is_not_positive_definite_is_refused(entry, place, limit, monkeypatch):
-    monkeypatch.setattr(reduction, "DENSE", limit)
+    monkeypatch.setitem(reduction.DENSE, "cpu", limit)
     given = chain(9, 2)
     given.diagonal[place, 1, 1] = entry
     assert solve(given) is None
 
 
-@pytest.mark.parametrize("limit", [0, reduction.DENSE])
+@pytest.mark.parametrize("limit", [0, reduction.DENSE["cpu"]])
 def test_what_loses_digits_is_refused(limit, monkeypatch):
-    monkeypatch.setattr(reduction, "DENSE", limit)
+    monkeypatch.setitem(reduction.DENSE, "cpu", limit)
     for twist, refused in ((1e-3, False), (1e-6, True)):  # two dims that are nearly one
         given = chain(9, 2)
         given.diagonal[3] = 1e8 * torch.tensor([[1.0, 1 - twist], [1 - twist, 1.0]]) + given.diagonal[3]
