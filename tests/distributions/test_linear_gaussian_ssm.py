@@ -314,6 +314,72 @@ def test_all_states_at_once_equal_the_filter(own, missing, taken, monkeypatch):
     torch.testing.assert_close(slopes, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("way", ["filter", "path"])
+@pytest.mark.parametrize("seed", range(40))
+def test_every_mixture_of_shapes_and_wanted_gradients(seed, way, monkeypatch):
+    if way == "filter":
+        monkeypatch.setattr(likelihood, "path", lambda *_: None)
+    torch.manual_seed(seed)
+    steps, states, observed = int(torch.randint(1, 6, ())), int(torch.randint(1, 4, ())), int(torch.randint(1, 4, ()))
+    leads = [(), (steps,), (NUM, 1), (NUM, steps)]
+    events = {"A": (states, states), "b": (states,), "Q": (states,), "C": (states, observed), "d": (observed,)}
+    events |= {"R": (observed,), "m": (states,), "P": (states,)}
+    leaves = {}
+    for name, event in events.items():
+        lead = leads[int(torch.randint(len(leads), ()))]
+        lead = lead if name not in "mP" else lead[:1] if len(lead) == 2 else ()
+        leaves[name] = covariance(*lead, *event) if name in "QRP" else 0.6 * torch.randn(*lead, *event)
+    leaves["z"] = torch.randn(NUM, steps, observed)
+    wanted = [name for name in leaves if torch.rand(()) < 0.5] or ["z"]
+    for name in wanted:
+        leaves[name].requires_grad_()
+    score = build(leaves, steps).log_prob(leaves["z"])
+    expected = []
+    for n in range(NUM):
+        series = leaves | {
+            name: leaves[name].expand(NUM, *events[name], *(states,) * (name == "P"))[n] for name in "mP"
+        }
+        mean, cov, first = dense(series, steps, n)
+        expected.append(MultivariateNormal(mean[first:], cov[first:, first:]).log_prob(leaves["z"][n].flatten()))
+    expected = torch.stack(expected)
+    torch.testing.assert_close(score, expected.expand_as(score), rtol=0, atol=1e-9)
+    inputs, weights = [leaves[name] for name in wanted], torch.randn(NUM)
+    ours, theirs = (torch.autograd.grad(value @ weights, inputs) for value in (score, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rough", ["z", "all but z", "initial"])
+def test_single_and_double_precision_mix(rough):
+    leaves = arguments(5, 2, 2, False, False) | {"z": torch.randn(NUM, 5, 2)}
+    exact = {name: value.clone().requires_grad_() for name, value in leaves.items()}
+    expected = torch.autograd.grad(build(exact, 5).log_prob(exact["z"]).sum(), list(exact.values()))
+    for name, value in leaves.items():
+        single = {"z": name == "z", "all but z": name != "z", "initial": name in "mP"}[rough]
+        leaves[name] = (value.float() if single else value).requires_grad_()
+    found = torch.autograd.grad(build(leaves, 5).log_prob(leaves["z"]).sum(), list(leaves.values()))
+    for value, ours, theirs in zip(leaves.values(), found, expected, strict=True):
+        assert ours.dtype == value.dtype
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e7])
+def test_a_start_of_which_nothing_is_known(scale, taken):
+    # Where nothing is seen before the tenth step, its state has the variance that is left of the start's.
+    there = torch.arange(10) == 9
+    ssm = LinearGaussianSSM(
+        dist.Normal(torch.zeros(1), scale).to_event(1),
+        torch.full((1, 1), 0.1),
+        dist.Normal(torch.zeros(1), 1.0).to_event(1),
+        torch.eye(1),
+        dist.Normal(torch.zeros(1), 1.0).to_event(1),
+        mask=there,
+    )
+    variance = 1.0 + sum(0.01**t for t in range(10)) + scale**2 * 0.01**10
+    expected = dist.Normal(0.0, variance**0.5).log_prob(torch.tensor(1.0))
+    torch.testing.assert_close(ssm.log_prob(torch.ones(10, 1)), expected, rtol=0, atol=1e-9)
+    assert taken == [scale < 1e5]
+
+
 @pytest.mark.parametrize("name", ["P", "Q"])
 @pytest.mark.parametrize("noise", [0.0, 1e-12])
 def test_without_noise_the_filter_is_taken(name, noise, taken):
@@ -338,6 +404,10 @@ def test_many_series_that_share_their_matrices_are_filtered(taken, monkeypatch):
     assert not taken
     own.log_prob(torch.randn(NUM, 4, 1))
     assert taken == [True]
+    leaves = arguments(4, 1, 1, False, False)
+    for name, lead in (("Q", (NUM, 1)), ("P", (NUM,))):
+        build(leaves | {name: covariance(*lead, 1)}, 4).log_prob(torch.randn(NUM, 4, 1))
+    assert taken == [True] * 3
 
 
 def test_half_precision_of_autocast_is_not_the_filter_s():
@@ -365,11 +435,30 @@ def test_float32_has_the_gradient_of_a_small_process_noise():
     # Steps of 1e-5 between states of size 1: most of their digits are gone in the states' difference.
     start, process, observation = (dist.Normal(torch.zeros(2), s).to_event(1) for s in (1.0, 1e-5, 0.1))
     turn = 0.99 * torch.tensor([[0.8, 0.6], [-0.6, 0.8]])
+    process.base_dist.scale = scale = torch.full((2,), 1e-5, requires_grad=True)
     exact = LinearGaussianSSM(start, turn.requires_grad_(), process, torch.eye(2), observation, duration=200)
     z = exact.sample((3,)).float()
-    (expected,) = torch.autograd.grad(exact.log_prob(z.double()).sum(), turn)
-    (found,) = torch.autograd.grad(single(exact).log_prob(z).sum(), turn)
-    assert (found - expected).norm() < 1e-3 * expected.norm()
+    expected = torch.autograd.grad(exact.log_prob(z.double()).sum(), [turn, scale])
+    found = torch.autograd.grad(single(exact).log_prob(z).sum(), [turn, scale])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def test_the_gradient_of_next_to_no_process_noise():
+    # By the scale it is proportional to it, as long as it is small.
+    slopes, z = [], torch.randn(NUM, 20, 2)
+    for scale in (1e-7, 1e-4):
+        small = torch.full((2,), scale, requires_grad=True)
+        ssm = LinearGaussianSSM(
+            dist.Normal(torch.zeros(2), 1.0).to_event(1),
+            torch.tensor([[0.9, 0.1], [0.0, 0.8]]),
+            dist.Normal(torch.zeros(2), small).to_event(1),
+            torch.eye(2),
+            dist.Normal(torch.zeros(2), 0.5).to_event(1),
+            duration=20,
+        )
+        slopes.append(torch.autograd.grad(ssm.log_prob(z).sum(), small)[0] / scale)
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-5, atol=0)
 
 
 def test_a_scan_equals_a_loop():

@@ -1,10 +1,11 @@
 r"""The gradient of the expected log-joint, written out: a third of the calls that autograd makes of it.
 
-.. math:: E = -\tfrac12 \sum_t \mathbb{E}\, e_t N^{-1} e_t^\top + \log |N|, \qquad
-    \partial_N E = \tfrac12 N^{-1} \Big( \sum_t \mathbb{E}\, e_t^\top e_t - N \Big) N^{-1}
+.. math:: E = -\tfrac12 \sum_t \big( \mathbb{E}\, e_t N^{-1} e_t^\top + \log |N| \big), \qquad
+    \partial_N E = \tfrac12 \sum_t N^{-1} \big( \mathbb{E}\, e_t^\top e_t - N \big) N^{-1}
 
 for each of the errors: of the first state, :math:`e = h_0 - m`, of each step, :math:`e_t = h_t - h_{t-1} A_t - b_t`,
-and of each observation, :math:`e_t = y_t - h_t C_t`. An error's mean times its precision is called its pull.
+and of each observation, :math:`e_t = y_t - h_t C_t`. An error's mean times its precision is called its pull. Of the
+steps the smoother gives these products itself, exact however small Q is.
 """
 
 import torch
@@ -29,7 +30,7 @@ def gradient(model: Model, y: Tensor, h: Smoothed, weight: Tensor, wanted: tuple
         In the order of ``wanted``, ``None`` where it is not.
     """
     found: list[Tensor | None] = [None] * len(wanted)
-    a, q, c, r, p = (precise(t) for t in (model.transition, model.transition_noise, *model[3:5], model.initial_noise))
+    c, r, p = (precise(t) for t in (model.observation, model.observation_noise, model.initial_noise.unsqueeze(0)))
     by_y, by_a, by_b, by_q, by_c, by_r, by_m, by_p = range(len(wanted))
     weights = weight.unsqueeze(-1)
     if any(wanted[i] for i in (by_y, by_c, by_r)):
@@ -44,29 +45,24 @@ def gradient(model: Model, y: Tensor, h: Smoothed, weight: Tensor, wanted: tuple
         if wanted[by_r]:
             found[by_r] = _by_noise(r, precision, pulled, pull, transpose(c) @ after @ c, weight)
     if any(wanted[i] for i in (by_a, by_b, by_q)):
-        precision, pulled = inverse(q), weights * h.pull
-        before, after, lag = h.covariance[:-1], h.covariance[1:], h.lag
-        if len(a) == len(q) == 1:
-            before, after, lag = (t.sum(0, keepdim=True) for t in (before, after, lag))
+        pulled = weights * h.pull
         if wanted[by_b]:
             found[by_b] = pulled.sum_to_size(model.drift.shape)
         if wanted[by_a]:
-            spread = _weighted((lag - before @ a) @ precision, weight, a.shape)
-            found[by_a] = _outer(h.loc[:-1], pulled, a.shape) + spread
+            shape = model.transition.shape
+            found[by_a] = _outer(h.loc[:-1], pulled, shape) + _weighted(h.tie, weight, shape)
         if wanted[by_q]:
-            cross = transpose(lag) @ a
-            spread = after - cross - transpose(cross) + transpose(a) @ before @ a
-            found[by_q] = _by_noise(q, precision, pulled, h.pull, spread, weight)
+            shape = model.transition_noise.shape
+            found[by_q] = 0.5 * (_outer(pulled, h.pull, shape) - _weighted(h.information, weight, shape))
     if wanted[by_m] or wanted[by_p]:
-        p = p.unsqueeze(0)
         precision = inverse(p)
-        pull = rows(h.loc[:1] - model.initial, precision.to(y.dtype))
+        pull = rows(h.loc[:1] - model.initial.to(y.dtype), precision.to(y.dtype))
         pulled = weights * pull
         if wanted[by_m]:
             found[by_m] = pulled[0].sum_to_size(model.initial.shape)
         if wanted[by_p]:
             found[by_p] = _by_noise(p, precision, pulled, pull, h.covariance[:1], weight)[0]
-    return [g if g is None else g.to(t.dtype) for g, t in zip(found, (y, *model), strict=True)]
+    return found
 
 
 def _by_noise(noise: Tensor, precision: Tensor, pulled: Tensor, pull: Tensor, spread: Tensor, weight: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ r"""The log-likelihood of series, and its derivative by Fisher's identity.
     \nabla \log p(y) = \mathbb{E}_{h \mid y} \nabla \log p(h, y)
 
 The expectation is over the smoothed states' moments, so that no graph is kept: memory is linear in T. The states come
-from one sparse system where that is well conditioned and faster, else from the filter and the smoother; so does a
-second derivative (``create_graph=True``, as a Hessian takes), for which they run again, with a graph.
+from one sparse system where that is well conditioned and faster, else from the filter and the smoother. For a second
+derivative (``create_graph=True``, as a Hessian takes) filter and smoother run again, with a graph.
 """
 
 import math
@@ -76,4 +76,6 @@ def _at_once(model: Model, y: Tensor) -> bool:
     """Whether to solve for all states at once: faster than the filter, but on a CPU for many series of one model."""
     if y.device.type != "cpu":
         return y.device.type == "cuda"  # others have no float64
-    return y.numel() <= MANY or any(t.shape[1:-2].numel() > 1 for t in (model.transition, *model[2:5]))
+    stepwise = (model.transition, model.transition_noise, model.observation, model.observation_noise)
+    own = [t.shape[1:-2].numel() > 1 for t in stepwise]
+    return y.numel() <= MANY or any(own) or model.initial_noise.shape[:-2].numel() > 1

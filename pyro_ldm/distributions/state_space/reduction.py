@@ -16,7 +16,7 @@ from pyro_ldm.distributions.state_space.small import inverse_and_log_det, rows, 
 
 # Multiplications of a dense factor that cost less than the calls of a reduction, by measurement.
 DENSE = {"cpu": 1.2e6, "cuda": 2e7}
-DIGITS_LOST = 1e4  # how much less a precision may be, given the others, than it is alone
+SMALLEST = 1e-4  # of a pivot, in units of the diagonal entry that it is left of: digits are lost by that factor
 
 
 class Chain(NamedTuple):
@@ -41,34 +41,31 @@ class Solved(NamedTuple):
         covariance: Covariances (n, \*batch or ones, S, S).
         lag: Covariances of each vector with the next (n - 1, \*batch or ones, S, S).
         log_det: Of the precision matrix (\*batch or ones).
+        good: Whether the matrix is positive definite, and no digits have been lost.
     """
 
     loc: Tensor
     covariance: Tensor
     lag: Tensor
     log_det: Tensor
+    good: Tensor
 
 
-def solve(chain: Chain) -> Solved | None:
-    """Means, covariances and log-determinant.
+def solve(chain: Chain) -> Solved:
+    """Means, covariances and log-determinant; not to be used unless ``good``.
 
     Args:
         chain: The vectors.
-
-    Returns:
-        ``None`` if the matrix is not positive definite, or so nearly not that digits would be lost.
 
     References:
         Heller (1976), Some aspects of the cyclic reduction algorithm for block tridiagonal linear systems,
         https://doi.org/10.1137/0713042.
     """
-    least = chain.diagonal.diagonal(dim1=-2, dim2=-1) / DIGITS_LOST
-    solved, good = _reduce(chain, least)
-    good.append(torch.isfinite(solved.log_det).all())
-    return solved if bool(torch.stack(good).all()) else None
+    solved = _reduce(chain, SMALLEST * chain.diagonal.diagonal(dim1=-2, dim2=-1))
+    return solved._replace(good=solved.good & torch.isfinite(solved.log_det).all())
 
 
-def _reduce(chain: Chain, least: Tensor) -> tuple[Solved, list[Tensor]]:
+def _reduce(chain: Chain, least: Tensor) -> Solved:
     diagonal, upper, information = chain
     length, size = len(diagonal), diagonal.shape[-1]
     if length < 3 or diagonal.shape[1:-2].numel() * (length * size) ** 3 <= DENSE[diagonal.device.type]:
@@ -83,8 +80,7 @@ def _reduce(chain: Chain, least: Tensor) -> tuple[Solved, list[Tensor]]:
     even[1 : 1 + ends] -= from_after @ after
     rest[: len(before)] -= rows(odd, transpose(from_before))
     rest[1 : 1 + ends] -= rows(odd[:ends], transpose(from_after))
-    left, good = _reduce(Chain(even, -from_before[:ends] @ after, rest), least[::2])
-    good.append((inverse.diagonal(dim1=-2, dim2=-1).reciprocal() >= least[1::2]).all())
+    left = _reduce(Chain(even, -from_before[:ends] @ after, rest), least[::2])
     loc = rows(odd, inverse) - rows(left.loc[: len(before)], from_before)
     loc[:ends] -= rows(left.loc[1 : 1 + ends], from_after)
     with_before = -left.covariance[: len(before)] @ from_before
@@ -97,10 +93,11 @@ def _reduce(chain: Chain, least: Tensor) -> tuple[Solved, list[Tensor]]:
         interleave(left.covariance, symmetric(covariance)),
         interleave(with_before, with_after),
         log_det.sum(0) + left.log_det,
-    ), good
+        left.good & (inverse.diagonal(dim1=-2, dim2=-1).reciprocal() >= least[1::2]).all(),
+    )
 
 
-def _dense(chain: Chain, least: Tensor) -> tuple[Solved, list[Tensor]]:
+def _dense(chain: Chain, least: Tensor) -> Solved:
     """All blocks in one matrix."""
     diagonal, upper, information = chain
     (length, *batch), size = diagonal.shape[:-2], diagonal.shape[-1]
@@ -110,10 +107,10 @@ def _dense(chain: Chain, least: Tensor) -> tuple[Solved, list[Tensor]]:
         matrix.diagonal(-1, dim1=-4, dim2=-2).copy_(transpose(upper).movedim(0, -1))
     factor, info = torch.linalg.cholesky_ex(matrix.flatten(-2).flatten(-3, -2))
     pivots = factor.diagonal(dim1=-2, dim2=-1)
-    good = [(info == 0).all(), (pivots.square() >= least.movedim(0, -2).flatten(-2)).all()]
+    good = (info == 0).all() & (pivots.square() >= least.movedim(0, -2).flatten(-2)).all()
     inverse = torch.cholesky_inverse(factor).unflatten(-1, (length, size)).unflatten(-3, (length, size))
     covariance, lag = (inverse.diagonal(offset, dim1=-4, dim2=-2).movedim(-1, 0) for offset in (0, 1))
-    return Solved(_solutions(factor, information), covariance, lag, 2 * pivots.log().sum(-1)), good
+    return Solved(_solutions(factor, information), covariance, lag, 2 * pivots.log().sum(-1), good)
 
 
 def _solutions(factor: Tensor, information: Tensor) -> Tensor:

@@ -21,15 +21,17 @@ class Smoothed(NamedTuple):
     Attributes:
         loc: Means (T + 1, \*batch, S).
         covariance: Covariances (T + 1, \*batch, S, S), batch dims of 1 where shared.
-        lag: Covariance of h_{t-1} with h_t (T, \*batch, S, S).
-        pull: Means of the process noises times their precision, w_t Q_t^{-1} (T, \*batch, S): as differences of states
-            they would drown in rounding.
+        pull: Means of the process noises times their precision, :math:`\bar w_t Q_t^{-1}` (T, \*batch, S).
+        tie: Covariance of h_{t-1} with w_t, times that precision (T, \*batch, S, S).
+        information: What the observations tell of w_t, :math:`Q_t^{-1} - Q_t^{-1} \mathrm{Cov}(w_t) Q_t^{-1}`
+            (T, \*batch, S, S). Both, and the pull, would drown in rounding as differences of states' moments.
     """
 
     loc: Tensor
     covariance: Tensor
-    lag: Tensor
     pull: Tensor
+    tie: Tensor
+    information: Tensor
 
 
 def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> Smoothed:
@@ -49,10 +51,10 @@ def smooth(model: Model, gains: Gains, filtered: Tensor, predicted: Tensor) -> S
     noise = symmetric(transpose(kept) @ before @ kept) + symmetric(transpose(gain) @ q @ gain)
     backwards = quadratic_recurrence(gain.flip(0), noise.flip(0), gains.filtered[-1]).flip(0)
     covariance = torch.cat([backwards, gains.filtered[-1:]])
-    gain = gain.to(filtered.dtype)
+    information = precision @ (gains.predicted - covariance[1:]) @ precision
+    gain, pulling = gain.to(filtered.dtype), precision.to(filtered.dtype)
     start = model.initial.to(filtered.dtype).expand_as(filtered[:1])
     inputs = torch.cat([start, filtered[:-1]]) - rows(predicted, gain)
     loc = linear_recurrence(gain.flip(0), inputs.flip(0), filtered[-1]).flip(0)
     loc = torch.cat([loc, filtered[-1:]])
-    lag = transpose(precise(gain)) @ covariance[1:]
-    return Smoothed(loc, covariance, lag, rows(loc[1:] - predicted, precision.to(filtered.dtype)))
+    return Smoothed(loc, covariance, rows(loc[1:] - predicted, pulling), -before @ a @ information, information)

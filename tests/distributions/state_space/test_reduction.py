@@ -43,6 +43,7 @@ def test_moments(length, size, batch, limit, monkeypatch):
     inverse = torch.linalg.inv(matrix)
     flat = given.information.movedim(0, -2).flatten(-2)
     expected = (inverse @ flat.unsqueeze(-1)).squeeze(-1).unflatten(-1, (length, size)).movedim(-2, 0)
+    assert found.good
     torch.testing.assert_close(found.loc, expected)
     torch.testing.assert_close(found.log_det, torch.logdet(matrix))
     torch.testing.assert_close(found.covariance, torch.stack([inverse[..., p, p] for p in places]))
@@ -57,7 +58,16 @@ def test_what_is_not_positive_definite_is_refused(entry, place, limit, monkeypat
     monkeypatch.setitem(reduction.DENSE, "cpu", limit)
     given = chain(9, 2)
     given.diagonal[place, 1, 1] = entry
-    assert solve(given) is None
+    assert not solve(given).good
+
+
+@pytest.mark.parametrize("limit", [0, reduction.DENSE["cpu"]])
+@pytest.mark.parametrize("place", [0, 3])
+def test_so_is_a_block_whose_inverse_looks_as_if_it_were(place, limit, monkeypatch):
+    monkeypatch.setitem(reduction.DENSE, "cpu", limit)
+    given = chain(9, 2)
+    given.diagonal[place] = torch.tensor([[-1.0, 2.0], [2.0, -1.0]])  # the inverse's diagonal is positive
+    assert not solve(given).good
 
 
 @pytest.mark.parametrize("limit", [0, reduction.DENSE["cpu"]])
@@ -66,4 +76,4 @@ def test_what_loses_digits_is_refused(limit, monkeypatch):
     for twist, refused in ((1e-3, False), (1e-6, True)):  # two dims that are nearly one
         given = chain(9, 2)
         given.diagonal[3] = 1e8 * torch.tensor([[1.0, 1 - twist], [1 - twist, 1.0]]) + given.diagonal[3]
-        assert (solve(given) is None) == refused
+        assert bool(solve(given).good) != refused
