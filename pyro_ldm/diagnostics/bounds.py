@@ -24,7 +24,7 @@ class KLBounds:
         estimates: All values.
         alignment: E_R log P(z), nats per datum.
         num_rows: Rows that they are from.
-        lower: Greatest of the lower bounds, nats per datum.
+        lower: Greatest of the lower bounds, less its bias on rows of the prior where that is upwards, nats per datum.
         upper: Least of the upper bounds; where there is none (a deterministic encoder has none), the greatest estimate,
             less its bias on rows of the prior; ``None`` without either.
         upper_is_bound: Whether it is one.
@@ -152,14 +152,14 @@ def kl_bounds(
 
 
 def _judge(found: list[Estimate], alignment: float, num_rows: int) -> KLBounds:
-    best = max((e for e in found if e.kind == LOWER), key=lambda e: e.kl)
+    lower = max(e.kl - max(0.0, e.bias) for e in found if e.kind == LOWER)
     uppers = [e for e in found if e.kind == UPPER]
     estimates = [e for e in found if e.kind == ESTIMATE]
-    value = f"KL at least {max(0.0, best.kl):.2f}"
+    value = f"KL at least {max(0.0, lower):.2f}"
     about = max(estimates, key=lambda e: e.kl - e.bias)
     if uppers:
         upper = min(e.kl for e in uppers)
-        value = f"KL between {best.kl:.2f} and {upper:.2f}"
+        value = f"KL between {lower:.2f} and {upper:.2f}"
     else:
         upper = about.kl - about.bias
     value += f", about {about.kl - about.bias:.2f} by {about.name} ({num_rows} rows)"
@@ -171,7 +171,7 @@ def _judge(found: list[Estimate], alignment: float, num_rows: int) -> KLBounds:
         estimates=tuple(found),
         alignment=alignment,
         num_rows=num_rows,
-        lower=best.kl,
+        lower=lower,
         upper=upper,
         upper_is_bound=bool(uppers),
         verdict=f"{finding}: {value}".replace("-0.00", "0.00"),

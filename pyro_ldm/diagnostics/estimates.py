@@ -73,10 +73,10 @@ def estimates(encoded: Encoded, values: Values, classifier: Any) -> Iterator[Est
     else:
         rows_seen = rows
     dim = rows_seen.shape[-1]
-    if len(rows) < 2 * dim:
+    if len(rows) < (least := max(20, 2 * dim)):
         raise ValueError(
-            f"{len(rows)} rows of {dim} latent dims are too few for an entropy: pass {2 * dim} or more, better five "
-            "times that"
+            f"{len(rows)} rows of {dim} latent dims are too few for an entropy and a classifier: pass {least} or more, "
+            "better five times that"
         )
     for name, (estimator, kind) in estimators.items():
         yield estimate(name, kind, estimator(rows_seen) - log_prior)

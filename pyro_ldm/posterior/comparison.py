@@ -102,7 +102,7 @@ class Comparison:
                 f"{_nats(self.difference(tied[0]))} {over}"
             )
             verdict += f"; preferred over {next_best}" if next_best else ""
-        doubtful = [name for name, result in self.results.items() if result.warning]
+        doubtful = [name for name, result in self.results.items() if result.warning or self.warnings.get(name)]
         return verdict + (f"; see the warnings of {', '.join(doubtful)} in the table" if doubtful else "")
 
     def __str__(self) -> str:

@@ -15,6 +15,8 @@ from torch import Tensor
 STEPS = 50  # of L-BFGS: a mode that is not found in these may not be one
 MOST = 500  # parameters, whose Hessian is made and factored
 LEAST_CURVATURE = 1e-3  # per squared unit of an unconstrained parameter: with less there is no mode, but a slope
+TRIED = 20  # points about the mode
+STEEPER = 5.0  # than the curvature says: there the potential has kinks, as the location of a Laplace has at each datum
 
 
 class Coordinates(NamedTuple):
@@ -44,7 +46,8 @@ class Coordinates(NamedTuple):
 def coordinates(potential: Callable[[dict[str, Tensor]], Tensor], start: dict[str, Tensor]) -> Coordinates:
     """Round coordinates, where a descent from the start finds a mode; else the parameters as they are, about the start.
 
-    A posterior that has no mode, as of a hierarchy whose scale may vanish, is left as it is. Of several modes it is the
+    A posterior that has no mode, as of a hierarchy whose scale may vanish, is left as it is, and so is one whose
+    curvature there says nothing of it. Of several modes it is the
     one that the start leads to.
 
     Args:
@@ -64,9 +67,18 @@ def coordinates(potential: Callable[[dict[str, Tensor]], Tensor], start: dict[st
         hessian = torch.autograd.functional.hessian(energy, mode)
         if not torch.isfinite(hessian).all() or torch.linalg.eigvalsh(hessian)[0] < LEAST_CURVATURE:
             return plain
-        return Coordinates(shapes, mode, torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian))))
+        factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)))
+        return plain if _steeper(energy, mode, factor) else Coordinates(shapes, mode, factor)
     except (RuntimeError, ValueError):  # an operation without a second derivative, or a matrix that is singular
         return plain
+
+
+@torch.no_grad()
+def _steeper(energy: Callable[[Tensor], Tensor], mode: Tensor, factor: Tensor) -> bool:
+    """Whether the energy rises far more about the mode than its curvature there says: a half per parameter."""
+    directions = torch.randn(TRIED, len(mode), dtype=mode.dtype, generator=torch.Generator().manual_seed(0))
+    rises = torch.stack([energy(mode + factor @ direction) for direction in directions]) - energy(mode)
+    return not bool(rises.nan_to_num(torch.inf).median() <= STEEPER * (1 + 0.5 * len(mode)))
 
 
 def flattened(parameters: dict[str, Tensor]) -> Tensor:

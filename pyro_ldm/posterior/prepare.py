@@ -24,6 +24,8 @@ def prepare(prior: Callable, z: Mapping[str, Tensor], batch: tuple) -> Given:
     Raises:
         ValueError: If they do not fit, or a parameter is discrete.
     """
+    if not callable(prior):
+        raise TypeError(f"a prior is a Pyro program, a function of the batch or a module, got {type(prior).__name__}")
     if z and len(batch[0]) != len(next(iter(z.values()))):
         raise ValueError(
             f"the batch has {len(batch[0])} rows and the latents {len(next(iter(z.values())))}: "
@@ -43,9 +45,21 @@ def prepare(prior: Callable, z: Mapping[str, Tensor], batch: tuple) -> Given:
             trace = double.first()
             given = double
         except RuntimeError as error:
+            if str(error).startswith("Multiple") and "named" in str(error):
+                raise ValueError(
+                    f"{str(error).splitlines()[0]} in the prior: sites and plates share their names, so give each one "
+                    "of its own"
+                ) from error
             if "dtype" not in str(error) and "scalar type" not in str(error):
                 raise
             trace = given.first()
+        except ValueError as error:
+            if not str(error).startswith("Shape mismatch inside plate('batch')"):
+                raise
+            raise ValueError(
+                "a site of the prior has other dims than one per datum within plate 'batch': declare those of a datum "
+                f"by .to_event(1). {str(error).splitlines()[0]}"
+            ) from error
     sites = sample_sites(trace)
     missing = sorted(set(z) - set(sites))
     if missing:
@@ -71,9 +85,21 @@ def _check_local(name: str, site: Any, z: Mapping[str, Tensor]) -> None:
         )
     shape = tuple(site["fn"].shape())
     if name in z and tuple(z[name].shape) != shape:
-        raise ValueError(f"site {name!r} has shape {shape} in the prior, and its latents {tuple(z[name].shape)}")
+        raise ValueError(
+            f"site {name!r} has shape {shape} in the prior, and its latents {tuple(z[name].shape)}: make them (N, ...) "
+            "alike; a plate of all data has no subsample_size"
+        )
+    if name in z and not z[name].is_floating_point() and not _is_discrete(site["fn"]):
+        raise ValueError(f"site {name!r} is continuous, and its latents are {z[name].dtype}: pass z.float()")
     if z and not site["is_observed"] and not site["fn"].has_enumerate_support:
         raise ValueError(f"the prior samples {name!r} for each datum: pass its latents too, z={{{name!r}: ...}}")
+
+
+def _is_discrete(fn: Any) -> bool:
+    try:
+        return bool(fn.support.is_discrete)
+    except NotImplementedError:  # a distribution that does not say
+        return True
 
 
 def _copied(prior: Callable) -> Callable:

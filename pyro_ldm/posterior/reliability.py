@@ -9,8 +9,8 @@ R_HAT = 1.01
 ESS_PER_CHAIN = 100
 
 NON_CENTRED = (
-    "write hierarchical sites non-centred (poutine.reparam(prior, config={site: LocScaleReparam(0.0)}), from "
-    "pyro.infer.reparam)"
+    "write hierarchical Normal sites non-centred (poutine.reparam(prior, config={site: LocScaleReparam(0.0)}), from "
+    "pyro.infer.reparam; in place of a LogNormal sample its logarithm, a Normal, so, and take the exponential)"
 )
 
 

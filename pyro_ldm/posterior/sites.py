@@ -22,7 +22,10 @@ def as_sites(z: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     sites = {"z": z} if torch.is_tensor(z) else dict(z) if isinstance(z, Mapping) else {}
     if not sites or not all(torch.is_tensor(value) and value.dim() for value in sites.values()):
-        raise TypeError(f"z is a tensor of latents (N, ...) or a dict of such by site, got {type(z).__name__}")
+        raise TypeError(
+            f"z is a tensor of latents (N, ...) or a dict of such by site, got {type(z).__name__}: "
+            "torch.as_tensor(z) makes one of an array"
+        )
     lengths = {name: len(value) for name, value in sites.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the sites must have equally many rows, got {lengths}")

@@ -11,7 +11,8 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
-from pyro_ldm.diagnostics.arviz import Tree, from_svi
+from pyro_ldm.diagnostics.arviz import Tree, add_groups, draws, from_svi
+from pyro_ldm.diagnostics.arviz.programs import plate_dims
 from pyro_ldm.objective import Objective
 from pyro_ldm.posterior.given import Given, parameters_of, rows_of
 from pyro_ldm.posterior.program import given_latents
@@ -102,6 +103,14 @@ def svi(
             dims=dims,
             coords=coords,
             attrs={"num_steps": num_steps, "batch_size": batch_size or given.num_data, "elbo": elbo},
+        )
+    if given.computed_sites:
+        drawn = draws(tree)
+        tree = add_groups(
+            tree,
+            posterior={name: value[None] for name, value in (drawn | given.computed(drawn)).items()},
+            dims=plate_dims(given.parameters | given.computed_sites) | dict(dims or {}),
+            coords=coords,
         )
     k_hat = tree.attrs.get("k_hat", 0.0)
     if k_hat > K_HAT:

@@ -239,6 +239,14 @@ def test_the_upper_value_without_a_bound_is_an_estimate_less_its_bias():
     assert str(judged) == "not matched: KL at least 0.10, about 0.50 by c (100 rows)"
 
 
+def test_a_lower_bound_is_less_what_the_prior_itself_measures():
+    found = [Estimate("a", LOWER, 0.5, 0.1, (0.2, 0.4)), Estimate("b", ESTIMATE, 0.3, 0.1, (0.0, 0.0))]
+    judged = _judge(found, 0.0, 100)
+    assert judged.lower == pytest.approx(0.2) and "KL at least 0.20, about 0.30" in str(judged)
+    # A bias downwards leaves it a bound.
+    assert _judge([found[0]._replace(reference=(-0.4, -0.2)), found[1]], 0.0, 100).lower == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(("kl", "words"), [(0.06, "not matched: "), (0.04, "not matched, if by little: ")])
 def test_little_that_many_rows_tell_from_nothing_is_called_so(kl, words):
     found = [Estimate("a", LOWER, kl, 0.001), Estimate("b", ESTIMATE, 0.3 + kl, 0.001, (0.3, 0.3))]
@@ -267,8 +275,13 @@ def local(x):
     "prior, data, kwargs, message",
     [
         (ldm.priors.Gaussian(2), torch.randn(1, 2), {}, "at least two rows .* got 1: pass more data"),
-        (ldm.priors.Gaussian(8), torch.randn(15, 8), {}, "15 rows of 8 latent dims are too few .* pass 16"),
-        (ldm.priors.Gaussian(2), torch.randn(10, 2), {}, "a classifier needs 20 rows"),
+        (ldm.priors.Gaussian(8), torch.randn(15, 8), {}, "15 rows of 8 latent dims are too few .* pass 20"),
+        (
+            ldm.priors.Gaussian(2),
+            torch.randn(10, 2),
+            {},
+            "10 rows of 2 latent dims .* a classifier: pass 20",
+        ),
         (ldm.priors.Gaussian(2), torch.full((50, 2), torch.nan), {}, "NaN or Inf in 50 of 50 rows"),
         (ldm.priors.Gaussian(2), torch.randn(50, 1) * torch.eye(2)[0], {}, r"constant in coordinates \[1\].*collapsed"),
         (ldm.priors.Gaussian(1), torch.randn(50), {}, r"got shape \(50,\): make one coordinate a column"),

@@ -144,6 +144,7 @@ def test_posteriors_are_drawn_once_for_each_prior_with_parameters():
     assert seeds == [3] and list(found.trees) == ["Bayesian"] and found.best == "Bayesian"
     assert found.results["Bayesian"].p_loo == pytest.approx(2.0, abs=1.0)
     assert found.table["warning"].to_dict() == {"Bayesian": "chains disagree", "fixed": ""}
+    assert str(found).endswith("see the warnings of Bayesian in the table")
 
 
 def test_repeated_latents_are_warned_of_once():

@@ -31,6 +31,16 @@ def test_a_slope_and_a_saddle_are_left_as_they_are():
         assert space.parameters(space.begin())["b"].tolist() == [0.25]
 
 
+def test_kinks_whose_curvature_says_nothing_are_left_as_they_are():
+    # The location of a Laplace: a kink at each datum, no curvature between them, and a wide prior's at the mode.
+    data = torch.linspace(-1, 1, 201)
+
+    def energy(parameters):
+        return (data - parameters["a"]).abs().sum() + 0.5 * (parameters["a"] / 10) ** 2
+
+    assert coordinates(energy, {"a": torch.tensor(0.3)}).factor is None
+
+
 def test_an_energy_that_fails_is_left_as_it_is():
     def fragile(parameters):
         if float(parameters["a"].detach()) > 1:

@@ -370,3 +370,43 @@ class TestDraws:
         draws = {"log_scale": 0.5 * standard, "log_scale_decentered": standard}
         expected = log_likelihood(prior, Z, {"log_scale": 0.5 * standard})
         torch.testing.assert_close(log_likelihood(moved, Z, draws), expected)
+
+
+class TestWhatDoesNotFit:
+    def test_no_program(self):
+        with pytest.raises(TypeError, match="a function of the batch or a module, got NoneType"):
+            global_sites(None, Z)
+
+    def test_names_that_sites_and_plates_share(self):
+        def prior(x):
+            with pyro.plate("scale", 2):
+                scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+            with pyro.plate("batch", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(2), scale).to_event(1))
+
+        with pytest.raises(ValueError, match="'scale' in the prior: sites and plates share their names"):
+            global_sites(prior, Z)
+
+    def test_event_dims_that_were_not_declared(self):
+        def prior(x):
+            with pyro.plate("batch", len(x)):
+                pyro.sample("z", dist.Normal(torch.zeros(2), 1.0))
+
+        with pytest.raises(ValueError, match=r"declare those of a datum by .to_event\(1\)"):
+            global_sites(prior, Z)
+
+    def test_a_plate_of_some_of_the_data(self):
+        def prior(x):
+            with pyro.plate("batch", len(x), subsample_size=2):
+                pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+        with pytest.raises(ValueError, match="a plate of all data has no subsample_size"):
+            global_sites(prior, Z)
+
+    def test_integers_where_latents_are_continuous(self):
+        with pytest.raises(ValueError, match=r"'z' is continuous, and its latents are torch.int64: pass z.float\(\)"):
+            global_sites(ldm.priors.Laplace(2), torch.ones(10, 2, dtype=torch.long))
+
+    def test_arrays(self):
+        with pytest.raises(TypeError, match=r"torch\.as_tensor"):
+            as_sites(Z.numpy())

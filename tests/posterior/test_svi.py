@@ -152,3 +152,16 @@ def test_what_is_left_out_of_the_batch_stays_so_in_minibatches():
     z = torch.randn(30, 1)
     svi(masked, z, batch=(z, None), batch_size=10, **QUICK)
     assert (10, None) in seen and all(mask is None for _, mask in seen)
+
+
+def test_what_the_program_computes_is_kept():
+    def prior(x):
+        log_scale = pyro.sample("log_scale", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        scale = pyro.deterministic("scale", log_scale.exp(), event_dim=1)
+        with pyro.plate("batch", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(2), scale).to_event(1))
+
+    tree = svi(prior, torch.randn(100, 2), num_steps=300, num_samples=50, progress=False)
+    found = draws(tree)
+    torch.testing.assert_close(found["scale"], found["log_scale"].exp())
+    assert "k_hat" in tree.attrs and "log_weight" in group(tree, "sample_stats")

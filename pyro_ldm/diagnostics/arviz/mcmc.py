@@ -17,7 +17,8 @@ def from_mcmc(mcmc: "MCMC", **groups: Any) -> Tree:
     """A finished run of Pyro's MCMC as a tree: posterior, sample_stats and, of a model, what it was conditioned on.
 
     Dims are named after the model's plates. What Pyro keeps per draw is whether it diverged; other statistics of the
-    sampler, collected by a hook, can be passed as ``sample_stats``.
+    sampler, collected by a hook, can be passed as ``sample_stats``. ``pyro.deterministic`` sites are not among Pyro's
+    draws: :func:`pyro_ldm.posterior.nuts` and :func:`~pyro_ldm.posterior.svi` keep them.
 
     Args:
         mcmc: After ``run``.
