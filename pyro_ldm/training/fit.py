@@ -115,6 +115,7 @@ def fit(
     loader = make_loader(data, batch_size=batch_size, seed=seed)
     held_out = None if validation is None else make_loader(validation, batch_size=batch_size, seed=seed)
     # Imported here: Lightning takes seconds.
+    from pyro_ldm.training.batch_statistics import settle_batch_statistics
     from pyro_ldm.training.checkpoint import read_checkpoint
     from pyro_ldm.training.module import ObjectiveModule
     from pyro_ldm.training.trainer import train
@@ -162,6 +163,7 @@ def fit(
         callbacks=callbacks,
         **settings,
     )
+    settle_batch_statistics(module, loader)
     return Fit(module.objective, module.terms(), module.history, module.reference(), module.starts)
 
 
