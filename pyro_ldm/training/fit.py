@@ -66,7 +66,9 @@ def fit(
     r"""Minimise the objective of a prior and a guide over data, by PyTorch Lightning.
 
     Prior and guide are trained in place, on the accelerator, and are on the CPU at the end. The same objects go into a
-    plain ``SVI`` loop, or :class:`~pyro_ldm.Objective` into any loop of one's own.
+    plain ``SVI`` loop, or :class:`~pyro_ldm.Objective` into any loop of one's own. Where batch normalisation has seen
+    too few batches (44 at its usual momentum) to have forgotten where it began, its running statistics are taken from
+    8192 rows at the end.
 
     Args:
         prior: The assumed latent model.

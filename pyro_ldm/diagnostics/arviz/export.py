@@ -84,6 +84,12 @@ def to_arviz(
     there = {name: variables for name, variables in groups.items() if variables is not None}
     if not there:
         raise ValueError("there is nothing to export: pass at least one group, such as posterior={'scale': draws}")
+    wrong = [name for name, variables in there.items() if not isinstance(variables, Mapping)]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]} is a {type(there[wrong[0]]).__name__}: pass a dict of arrays by variable, such as "
+            "{'scale': draws}"
+        )
     unknown = set(dims or ()) - {key for variables in there.values() for key in variables}
     if unknown:
         raise ValueError(

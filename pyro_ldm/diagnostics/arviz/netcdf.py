@@ -18,6 +18,7 @@ def save(tree: Tree, path: str | os.PathLike) -> None:
 
     Raises:
         FileNotFoundError: If the folder is not there.
+        IsADirectoryError: If the file is a folder.
 
     Example:
         >>> import tempfile
@@ -32,6 +33,8 @@ def save(tree: Tree, path: str | os.PathLike) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file in it, {path / 'posterior.nc'} say")
     groups = datasets(tree)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

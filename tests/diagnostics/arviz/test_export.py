@@ -138,6 +138,7 @@ def test_a_tensor_with_a_gradient_is_copied_and_not_shared():
         ),
         ({"latents": {"z": torch.rand(4, 2), "z_prime": torch.rand(5, 2)}}, "'batch' has size 4 in 'z' and 5"),
         ({"latents": {"net/z": torch.rand(4, 2)}}, "without a slash"),
+        ({"posterior": torch.rand(2, 5)}, "posterior is a Tensor: pass a dict of arrays by variable"),
         ({"latents": {"z": [[1.0], [1.0, 2.0]]}}, "ragged: pass an array"),
         ({"latents": {"z": torch.zeros(2, dtype=torch.complex64)}}, "complex64: pass an array of numbers"),
         ({"latents": {"z": [None, 1.0]}}, "object: pass an array of numbers"),

@@ -96,6 +96,12 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["posterior.nc"]
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: name a file in it"):
+        save(to_arviz(bounds={"kl": 0.1}), tmp_path)
+    assert not list(tmp_path.parent.glob(".*partial"))
+
+
 def test_files_that_are_no_tree(tmp_path):
     import xarray
 
