@@ -133,6 +133,29 @@ def test_nuts(finished, tmp_path, monkeypatch, capsys):
     assert group(tree, "posterior")["scale"].shape == (4, 60, 2) and "diverging" in group(tree, "sample_stats")
 
 
+def test_options_of_nuts(finished, tmp_path):
+    """Its remedies can be followed: they are options of the same names."""
+    shutil.copytree(finished / "bayes", tmp_path / "run")
+    options = ["--num_samples", "50", "--warmup_steps", "40", "--num_chains", "2", "--target_accept", "0.9"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few draws
+        diagnose(tmp_path / "run", "--nuts", *options)
+    from pyro_ldm.diagnostics.arviz import group, load
+
+    tree = load(tmp_path / "run" / "posterior.nc")
+    assert group(tree, "posterior")["scale"].shape == (2, 50, 2)
+    assert tree.attrs["warmup_steps"] == 40 and tree.attrs["target_accept"] == 0.9
+    facts = json.loads((tmp_path / "run" / "diagnosis.json").read_text())["facts"]
+    assert facts["diagnosis: num_samples"] == "50" and facts["diagnosis: target_accept"] == "0.9"
+
+
+def test_other_priors_left_out(run, capsys):
+    diagnose(run, "--other_priors", "false")
+    assert "Other priors: not measured: left out, as other_priors is false" in capsys.readouterr().out
+    diagnose(run)
+    assert "Other priors: not measured: left out of this test" in capsys.readouterr().out
+
+
 def test_against_truth_and_against_a_run(finished, run, tmp_path, capsys):
     z = ldm.runs.load_latents(run)["z"].numpy()
     numpy.savez(tmp_path / "truth.npz", truth=3 * z[:, ::-1])
@@ -228,6 +251,38 @@ class TestMistakes:
         (tmp_path / "other").mkdir()
         numpy.savez(tmp_path / "other" / "latents.npz", z=numpy.zeros((7, 2)))
         assert "pass a run of the same data" in self.refused(capsys, run, "--against", tmp_path / "other")
+
+    def test_the_run_itself(self, run, capsys):
+        assert "is the run itself" in self.refused(capsys, run, "--against", run)
+
+    def test_broken_files(self, run, capsys):
+        whole = (run / "latents.npz").read_bytes()
+        (run / "latents.npz").write_bytes(whole[: len(whole) // 2])
+        error = self.refused(capsys, run)
+        assert "latents.npz cannot be read" in error and "fit the run again" in error
+        (run / "latents.npz").write_bytes(whole)
+        (run / "summary.json").write_text((run / "summary.json").read_text()[:100])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")  # of the version, which is not known then
+            error = self.refused(capsys, run)
+        assert "summary.json cannot be read" in error and "fit the run again" in error
+
+    def test_options_are_written_out(self, run, capsys):
+        for option in ("--nut", "--prog", "--num_s"):
+            assert option in self.refused(capsys, run, option, *([] if option == "--nut" else ["3"]))
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["--num_samples", "50"], "num_samples would do nothing without nuts (--nuts)"),
+            (["--nuts", "--num_samples", "3"], "num_samples must be at least 4"),
+            (["--nuts", "--target_accept", "1.5"], "target_accept is a probability between 0 and 1"),
+            (["--nuts", "--num_chains", "0"], "--num_chains takes a whole number of at least 1"),
+            (["--other_priors", "maybe"], "--other_priors takes true or false"),
+        ],
+    )
+    def test_options_of_nuts(self, run, capsys, options, words):
+        assert words in self.refused(capsys, run, *options)
 
     @pytest.mark.parametrize("options", [["--seed", "-1"], ["--nonsense", "3"], ["--progress", "perhaps"]])
     def test_options(self, run, capsys, options):

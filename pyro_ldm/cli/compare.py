@@ -1,6 +1,5 @@
 """``pyro-ldm compare``: runs side by side, and VAEs trained beside one of them."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pyro_ldm.datasets import Data
 from pyro_ldm.runs.comparison.candidate import Candidate
 from pyro_ldm.runs.comparison.compare import Comparison, compare
 from pyro_ldm.runs.held_out import fingerprint, hold_out
+from pyro_ldm.runs.write import load_summary
 
 USAGE = "pyro-ldm compare RUN ... [--vae same,beta,...] [--seeds 3] [--out DIR]"
 
@@ -52,13 +52,13 @@ def candidates(runs: dict[Path, Rebuilt]) -> list[Candidate]:
     """What is compared, of rebuilt runs: those whose options differ in the seed alone are one model.
 
     Raises:
-        ValueError: If the data of a run have changed since it was made.
+        ValueError: If the data of a run have changed since it was made, or its summary is broken.
     """
     names = names_of(runs)
     splits: dict[tuple[str, float], tuple[Data, Data | None]] = {}
     found = []
     for folder, run in runs.items():
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = load_summary(folder)
         now, then = fingerprint(run.data), summary.get("data")
         if then is not None and then["sha256"] != now["sha256"]:
             raise ValueError(f"the data of {folder} have changed since it was made: restore them, or fit it again")

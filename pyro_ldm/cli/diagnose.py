@@ -7,6 +7,7 @@ from pyro_ldm.cli.rebuild import rebuild
 from pyro_ldm.runs.diagnosis.diagnose import Diagnosis, diagnose
 
 USAGE = "pyro-ldm diagnose RUN [--nuts] [--against TRUTH.npz | --against RUN]"
+OF_NUTS = ("num_samples", "warmup_steps", "num_chains", "target_accept")
 
 
 def run_diagnose(argv: list[str]) -> None:
@@ -22,6 +23,8 @@ def run_diagnose(argv: list[str]) -> None:
             data,
             views=views,
             nuts=options.nuts,
+            nuts_options={name: options[name] for name in OF_NUTS if options[name] is not None},
+            other_priors=options.other_priors,
             against=options.against,
             seed=options.seed,
             progress=options.progress,
@@ -46,7 +49,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 
 def _parse(argv: list[str]) -> Any:
     from jsonargparse import ArgumentParser
-    from jsonargparse.typing import restricted_number_type
+    from jsonargparse.typing import PositiveFloat, PositiveInt, restricted_number_type
 
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         raise ValueError(f"RUN is missing, the folder of a finished run, right after diagnose: {USAGE}")
@@ -55,9 +58,28 @@ def _parse(argv: list[str]) -> Any:
         prog="pyro-ldm diagnose",
         description="Check a finished run, and write report.html, posterior.nc, diagnosis.json and pictures into it.",
         exit_on_error=False,
+        allow_abbrev=False,  # --nut is a slip
     )
     parser.add_argument("run", type=str, metavar="RUN", help="The folder of a finished run.")
     parser.add_argument("--nuts", action="store_true", help="Sample the posterior of the prior's parameters by NUTS.")
+    parser.add_argument(
+        "--num_samples", type=PositiveInt | None, help="With --nuts: draws of each chain (default: 1000)."
+    )
+    parser.add_argument(
+        "--warmup_steps", type=PositiveInt | None, help="With --nuts: steps before them, to adapt (default: 1000)."
+    )
+    parser.add_argument("--num_chains", type=PositiveInt | None, help="With --nuts: chains (default: 4).")
+    parser.add_argument(
+        "--target_accept",
+        type=PositiveFloat | None,
+        help="With --nuts: acceptance probability; more is slower and safer, against divergences (default: 0.8).",
+    )
+    parser.add_argument(
+        "--other_priors",
+        type=bool,
+        default=True,
+        help="Compare the prior with the usual ones by leave-one-out, which takes minutes; false leaves that out.",
+    )
     parser.add_argument(
         "--against",
         type=str | None,

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import platform
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from pyro_ldm.runs.verdict import verdict
 from pyro_ldm.training import Fit, latents
 
 NUM_PATHS = 3  # series drawn as paths in the latent space
+BROKEN = (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)  # of a cut file
 MIN_STEPS = 5  # of a picture of the filter: fewer have no middle fifth to leave out
 
 
@@ -137,11 +140,35 @@ def load_latents(run: str | os.PathLike[str]) -> dict[str, Tensor]:
     """A run's latents z, and whatever else :func:`write_run` has put beside them, rows in the order of the data.
 
     Raises:
-        ValueError: If the run has none.
+        ValueError: If the run has none, or the file is broken.
     """
     path = Path(run) / "latents.npz"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: is {run} a finished run? ({error})") from error
+    except BROKEN as error:
+        raise _unreadable(path, error) from error
+
+
+def load_summary(run: str | os.PathLike[str]) -> dict[str, Any]:
+    """A run's ``summary.json``.
+
+    Raises:
+        ValueError: If the run has none, or the file is broken.
+    """
+    path = Path(run) / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(summary, dict):
+            raise ValueError(f"{path} holds a {type(summary).__name__} where a summary has names")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return summary
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    """What is wrong with a run's file, and what to do."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ValueError(f"{path} is not there: is {path.parent} a finished run?")
+    reason = (error.strerror if isinstance(error, OSError) else None) or "it is broken or cut short"
+    return ValueError(f"{path} cannot be read, {reason}: restore it, or fit the run again")

@@ -9,6 +9,7 @@ import torch
 
 import pyro_ldm as ldm
 from pyro_ldm.runs import load_latents, load_weights, write_run
+from pyro_ldm.runs.write import load_summary
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,28 @@ def test_broken_files(run, content):
         load_weights(run[2], ldm.Objective(*objective()))
     with pytest.raises(ValueError, match="cannot be read"):
         load_latents(run[2])
+
+
+@pytest.mark.parametrize("name", ["latents.npz", "summary.json"])
+def test_a_file_that_is_cut_or_gone_is_named_with_a_remedy(run, name):
+    read = {"latents.npz": load_latents, "summary.json": load_summary}[name]
+    path = run[2] / name
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], whole[:100] + bytes(40) + whole[140:], b"\xff\xfe"):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"cannot be read, .*restore it, or fit the run again") as caught:
+            read(run[2])
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"{name} is not there: is .* a finished run"):
+        read(run[2])
+
+
+def test_a_summary_is_one_of_names(run):
+    assert load_summary(run[2]) == json.loads((run[2] / "summary.json").read_text())
+    (run[2] / "summary.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_summary(run[2])
 
 
 def test_latents_are_the_encoder_s_in_the_order_of_the_data(run, data):

@@ -1,6 +1,5 @@
 """What a run is held against: true latents from a file, or the latents of another run."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_ldm.runs.write import load_latents
+from pyro_ldm.runs.write import BROKEN, load_latents, load_summary
 
 
 class Against(NamedTuple):
@@ -25,6 +24,23 @@ class Against(NamedTuple):
     name: str
     truth: Tensor | None = None
     latents: Tensor | None = None
+
+
+def refuse_itself(path: str | os.PathLike[str], run: Path) -> None:
+    """A run agrees with itself, which says nothing.
+
+    Args:
+        path: What the run is to be held against.
+        run: The run's folder.
+
+    Raises:
+        ValueError: If they are the same folder.
+    """
+    if Path(path).resolve() == run.resolve():
+        raise ValueError(
+            f"{path} is the run itself, which agrees with itself whatever it is: hold it against another run of the "
+            "same data, such as one of another seed, or an npz file with true latents"
+        )
 
 
 def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor, *, data: Mapping[str, Any]) -> Against:
@@ -52,10 +68,10 @@ def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor, *, data
     if not path.is_file():
         raise ValueError(f"there is no file {path}: pass an npz file with an array truth, or the folder of another run")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = list(getattr(file, "files", []))
-            truth = file["truth"] if "truth" in names else None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            names = list(getattr(arrays, "files", []))
+            truth = arrays["truth"] if "truth" in names else None
+    except BROKEN as error:
         raise ValueError(
             f"{path} cannot be read: save true latents by numpy.savez({path.with_suffix('.npz').name!r}, truth=...)"
         ) from error
@@ -71,11 +87,10 @@ def read_against(path: str | os.PathLike[str], z: Tensor, there: Tensor, *, data
 
 
 def _sha256(run: Path) -> str | None:
-    """Of the data that a run was fitted on, where it says so."""
-    try:
-        return json.loads((run / "summary.json").read_text())["data"]["sha256"]
-    except (OSError, ValueError, KeyError):
+    """Of the data that a run was fitted on, where it says so; one from Python may have no summary."""
+    if not (run / "summary.json").is_file():
         return None
+    return (load_summary(run).get("data") or {}).get("sha256")
 
 
 def _check(values: Tensor, z: Tensor, what: str, remedy: str) -> None:

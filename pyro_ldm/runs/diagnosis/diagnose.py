@@ -1,8 +1,7 @@
 """Diagnose a run: is its prior matched, and if not, what misfits and how? In words, numbers and pictures."""
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pyro_ldm.baselines import Generative
 from pyro_ldm.devices import cuda_devices
 from pyro_ldm.diagnostics.arviz import Tree, add_groups, to_arviz
 from pyro_ldm.posterior.program import global_sites
-from pyro_ldm.runs.diagnosis.against import Against, read_against
+from pyro_ldm.runs.diagnosis.against import Against, read_against, refuse_itself
 from pyro_ldm.runs.diagnosis.case import Case, check_same, look_at
 from pyro_ldm.runs.diagnosis.files import facts, write_diagnosis
 from pyro_ldm.runs.diagnosis.findings import (
@@ -26,12 +25,12 @@ from pyro_ldm.runs.diagnosis.findings import (
     misfits,
     training,
 )
-from pyro_ldm.runs.diagnosis.parameters import parameters, posterior_of
+from pyro_ldm.runs.diagnosis.parameters import check_options, parameters, posterior_of
 from pyro_ldm.runs.diagnosis.recovery import agrees, bands, recovered
 from pyro_ldm.runs.finding import Finding
 from pyro_ldm.runs.held_out import fingerprint
 from pyro_ldm.runs.report import Section
-from pyro_ldm.runs.write import load_latents
+from pyro_ldm.runs.write import load_latents, load_summary
 
 UNMEASURED = (ValueError, NotImplementedError, torch.linalg.LinAlgError)  # of latents that a part cannot use
 
@@ -67,6 +66,8 @@ def diagnose(
     *,
     views: Callable | None = None,
     nuts: bool = False,
+    nuts_options: Mapping[str, Any] | None = None,
+    other_priors: bool = True,
     against: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -93,13 +94,16 @@ def diagnose(
         data: Its data, a :class:`pyro_ldm.datasets.Data`.
         views: What makes two views of a datum, for a prior of two.
         nuts: Whether the posterior of the prior's parameters is sampled by NUTS, given latents.
+        nuts_options: Of those, ``num_samples``, ``warmup_steps``, ``num_chains`` and ``target_accept``, as
+            :func:`pyro_ldm.posterior.nuts` takes them.
+        other_priors: Whether to compare the prior with the usual ones, which takes minutes.
         against: True latents, an npz file with an array ``truth`` (N, K) or (N, T, K); or another run's folder.
         seed: Of everything random; the global random state is left as it was.
         progress: Whether to show progress bars.
 
     Raises:
-        ValueError: If the run is not there or not of these data, ``against`` does not fit, or ``nuts`` is asked for and
-            the prior has no parameters.
+        ValueError: If the run is not there, broken or not of these data, ``against`` does not fit or is the run itself,
+            ``nuts`` is asked for and the prior has no parameters, or its options are bad or without it.
 
     Example:
         >>> import tempfile
@@ -114,8 +118,15 @@ def diagnose(
     """
     folder = Path(folder)
     # Everything that a bad argument can break comes before the long work.
-    stored = load_latents(folder)
-    summary = json.loads((folder / "summary.json").read_text())
+    options = dict(nuts_options or {})
+    check_options(options)
+    if options and not nuts:
+        raise ValueError(f"{', '.join(options)} would do nothing without nuts (--nuts): add it, or leave them out")
+    if against is not None:
+        refuse_itself(against, folder)
+    stored, summary = load_latents(folder), load_summary(folder)
+    if "z" not in stored:
+        raise ValueError(f"{folder / 'latents.npz'} has no latents z: restore it, or fit the run again")
     with torch.random.fork_rng(devices=cuda_devices()):
         torch.manual_seed(seed)
         prior = prior.prior if isinstance(prior, Generative) else prior
@@ -127,7 +138,10 @@ def diagnose(
                 "there is nothing to infer by NUTS: the prior has no parameters, which are sample sites outside plate "
                 '"batch", such as a hyperparameter of a built-in prior that is a distribution; leave nuts out'
             )
-        sections, tree = _look(case, folder, summary, other, nuts=nuts, progress=progress)
+        sampling = options if nuts else None
+        sections, tree = _look(
+            case, folder, summary, other, sampling=sampling, other_priors=other_priors, progress=progress
+        )
     files = write_diagnosis(
         folder,
         sections,
@@ -137,7 +151,7 @@ def diagnose(
         facts=facts(
             folder,
             summary,
-            {"nuts": nuts or None, "against": against, "seed": seed, "rows looked at": len(case.rows)},
+            {"nuts": nuts or None} | options | {"against": against, "seed": seed, "rows looked at": len(case.rows)},
             dict(tree.attrs),
         ),
     )
@@ -145,14 +159,21 @@ def diagnose(
 
 
 def _look(
-    case: Case, folder: Path, summary: dict[str, Any], against: Against | None, *, nuts: bool, progress: bool
+    case: Case,
+    folder: Path,
+    summary: dict[str, Any],
+    against: Against | None,
+    *,
+    sampling: Mapping[str, Any] | None,
+    other_priors: bool,
+    progress: bool,
 ) -> tuple[list[Section], Tree]:
     """The sections, and the arrays behind them in one tree."""
     tree: Tree | None = None
 
     def infer() -> Finding | None:
         nonlocal tree
-        tree = posterior_of(case, sampled=nuts, progress=progress)
+        tree = posterior_of(case, sampling=sampling, progress=progress)
         return None if tree is None else parameters(case, tree)
 
     steps: dict[str, Callable[[], Finding | None]] = {
@@ -161,7 +182,9 @@ def _look(
         "Cover": lambda: covered(case, tree),
         "Collapse": lambda: collapsed(case, folder),
         "Fit of each dim": lambda: misfits(case, tree),
-        "Other priors": lambda: alternatives(case, progress=progress),
+        "Other priors": lambda: alternatives(
+            case, tree, sampling=sampling, left_out=not other_priors, progress=progress
+        ),
         "Recovery of the truth": lambda: recovered(case, against),
         "Agreement with another run": lambda: agrees(case, against),
         "The filter's bands": lambda: bands(case, against),

@@ -1,6 +1,6 @@
 """What a diagnosis finds, a section of the report each: matched, collapsed, misfits, other priors, training."""
 
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from pyro_ldm.posterior.checks import predictive_check
 from pyro_ldm.posterior.comparison import compare_priors
 from pyro_ldm.posterior.default_priors import default_priors
 from pyro_ldm.posterior.nuts import nuts
+from pyro_ldm.posterior.reliability import warn_if_doubtful
 from pyro_ldm.runs.diagnosis.case import Case
 from pyro_ldm.runs.diagnosis.pictures import estimates
 from pyro_ldm.runs.finding import Finding
 from pyro_ldm.runs.report import Picture, Section, Table
 
 NUM_COMPARED = 1000  # rows that priors are compared on, at most
+SHORT = {"num_chains": 2, "warmup_steps": 300, "num_samples": 300, "progress": False}  # chains of each of them
 
 
 def matched(case: Case, tree: Tree | None) -> Finding:
@@ -46,7 +48,9 @@ def matched(case: Case, tree: Tree | None) -> Finding:
         bounds.verdict,
         good,
         "KL(R || P) is how far the encoder's outputs, R, are from the assumed latent model, P; it is zero where they "
-        "match. No estimate of it is exact, so each stands beside its own value for draws from the prior itself.",
+        "match. No estimate of it is exact, so each stands beside its own value for draws from the prior itself. In "
+        "the verdict an estimate is less its own bias, which is the mean of what such draws measure; the table and "
+        "the picture show it as it is.",
         numbers,
         [Table.of(table, "Estimates of KL(R || P), nats per datum")],
         [picture],
@@ -136,30 +140,55 @@ def misfits(case: Case, tree: Tree | None) -> Finding:
     return Finding(section, check.groups())
 
 
-def alternatives(case: Case, *, progress: bool) -> Finding | None:
-    """Which of the usual priors would predict these latents best?"""
+def alternatives(
+    case: Case, tree: Tree | None, *, sampling: Mapping[str, Any] | None, left_out: bool, progress: bool
+) -> Finding | None:
+    """Which of the usual priors would predict these latents best?
+
+    Args:
+        case: What is looked at.
+        tree: Posterior of the parameters of the run's prior, if it has any.
+        sampling: Options of NUTS that the tree was drawn with; ``None`` if it was not.
+        left_out: Whether to say no more than that this was left out.
+        progress: Whether to show a bar.
+    """
     few = slice(NUM_COMPARED)
     sites = {name: z[few] for name, z in case.sites.items()}
     z = next(iter(sites.values()))
     if len(case.sites) > 1 or case.is_series:
         return None  # the usual priors are of one vector per datum
-    own = f"{case.name}, the run's"
+    if left_out:
+        return Finding(Section("Other priors", "not measured: left out, as other_priors is false"))
+    # Leave-one-out is of a latent given the others that are compared. A posterior of more rows would give it given
+    # more of them than the other priors get, so that from such rows the run's prior is sampled like the others.
+    drawn = tree if sampling is not None and len(case.batch[0]) == len(z) else None
+    own = f"{case.name} (the run's)"
     compared = compare_priors(
         sites,
         {own: case.prior} | default_priors(z),
         batch=tuple(tensor[few] for tensor in case.batch),
-        posterior=partial(nuts, num_chains=2, warmup_steps=300, num_samples=300, progress=False),
+        posterior=_posterior(case.prior, drawn, sampling or {}),
         refit=False,
         seed=case.seed,
         progress=progress,
     )
     difference, error = compared.difference(own)
     numbers = {"elpd lost to the best prior, nats": difference, "its standard error, nats": error}
+    verdict, good = compared.verdict, own in compared.tied
+    if not good:
+        digits = 1 if max(difference, error) < 20 else 0
+        verdict = (
+            f"the run's prior is not the best: {case.name} is {difference:.{digits}f} +- {error:.{digits}f} nats "
+            f"behind {compared.best} over {len(z)} latents. Among all: {verdict}"
+        )
+    by = (
+        f"{'the parameters of the other priors' if drawn is not None else 'the parameters'} by two short chains of NUTS"
+    )
     return Finding(
         Section(
             "Other priors",
-            compared.verdict,
-            own in compared.tied,
+            verdict,
+            good,
             "Priors by leave-one-out cross-validation on these latents: elpd_loo is the log-density of each latent "
             "given the others, summed, in nats; more is better. An encoder favours the prior it was trained under.",
             numbers,
@@ -169,14 +198,27 @@ def alternatives(case: Case, *, progress: bool) -> Finding | None:
                     compared.picture(), "Each prior's elpd, and how far it is below the best one's.", name="priors"
                 )
             ],
-            f"From {len(z)} of the {len(case.data)} rows; the priors' parameters by two short chains of NUTS.",
+            f"From {len(z)} of the {len(case.data)} rows; {by}. For longer ones, call "
+            "pyro_ldm.posterior.compare_priors with the latents z of latents.npz.",
         )
     )
 
 
+def _posterior(own: Callable, drawn: Tree | None, sampling: Mapping[str, Any]) -> Callable[..., Tree]:
+    """How :func:`compare_priors` is to get posteriors: the run's prior may have its own, or options for it."""
+
+    def posterior(prior: Callable, z: Any, **given: Any) -> Tree:
+        if prior is own and drawn is not None:
+            warn_if_doubtful(drawn)  # for the table
+            return drawn
+        return nuts(prior, z, **SHORT | (dict(sampling) if prior is own else {}) | given)
+
+    return posterior
+
+
 def training(summary: dict[str, Any], folder: Path) -> Finding:
     """What the run itself said at its end."""
-    terms = summary.get("terms", {})
+    terms, verdict = summary.get("terms", {}), summary.get("verdict", "")
     numbers = {f"{name}, nats per datum": terms[name] for name in ("alignment", "uniformity") if name in terms}
     captions = {
         "curves": "The loss over the epochs, and its split into alignment and uniformity.",
@@ -185,9 +227,11 @@ def training(summary: dict[str, Any], folder: Path) -> Finding:
     return Finding(
         Section(
             "Training",
-            summary.get("verdict", ""),
+            f"by the estimator of training, on one batch of the rows fitted: {verdict}" if verdict else "",
             None,
-            "What the objective itself measured at the end of training, by the estimator that it was trained with.",
+            "What the objective itself measured at the end of training, by the estimator that it was trained with, on "
+            "one batch. The match with the prior above is by several estimators, and on held-out rows where there are "
+            "any: where the two differ, go by that.",
             numbers,
             pictures=_of_the_run(folder, captions),
         )

@@ -1,5 +1,6 @@
 """The posterior of the prior's parameters, and the report's section about it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -14,16 +15,37 @@ from pyro_ldm.runs.report import Picture, Section, Table
 
 NUM_SAMPLES = 1000  # of a variational posterior, and of each chain of NUTS
 K_HAT = 0.7
+LEAST = {"num_samples": 4, "warmup_steps": 1, "num_chains": 1}  # of the options of NUTS that are numbers of something
 
 
-def posterior_of(case: Case, *, sampled: bool, progress: bool) -> Tree | None:
-    """The posterior of the prior's parameters: by NUTS, or that which was trained beside the encoder, if any was."""
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of NUTS before the long work, in the midst of which a refusal would be one of a section.
+
+    Raises:
+        ValueError: If there is no such option, or its value is none of its.
+    """
+    for name, value in options.items():
+        if name in LEAST and value < LEAST[name]:
+            raise ValueError(f"{name} must be at least {LEAST[name]}, got {value}: leave it out for the default")
+        if name == "target_accept" and not 0 < value < 1:
+            raise ValueError(f"target_accept is a probability between 0 and 1, such as 0.9, got {value}")
+        if name not in LEAST and name != "target_accept":
+            raise ValueError(f"there is no option {name!r} of NUTS here: pass {', '.join(LEAST)} or target_accept")
+
+
+def posterior_of(case: Case, *, sampling: Mapping[str, Any] | None, progress: bool) -> Tree | None:
+    """The posterior of the prior's parameters: by NUTS, or that which was trained beside the encoder, if any was.
+
+    Args:
+        case: What is looked at.
+        sampling: Options of NUTS; ``None`` for the posterior that was trained.
+        progress: Whether to show a bar.
+    """
     if not case.parameters:
         return None
-    if sampled:
-        return nuts(
-            case.prior, case.sites, batch=case.batch, num_samples=NUM_SAMPLES, seed=case.seed, progress=progress
-        )
+    if sampling is not None:
+        options = {"num_samples": NUM_SAMPLES} | dict(sampling)
+        return nuts(case.prior, case.sites, batch=case.batch, seed=case.seed, progress=progress, **options)
     # It is of all data: weights from a part of them would be of another posterior.
     whole = len(case.batch[0]) == len(case.data)
     model = pyro.condition(case.prior, data=case.sites) if whole else None
@@ -65,9 +87,14 @@ def _of_svi(tree: Tree, table: Any) -> tuple[str, bool | None, dict[str, float]]
 
 def _of_chains(tree: Tree, table: Any) -> tuple[str, bool | None, dict[str, float]]:
     diverging = int(group(tree, "sample_stats")["diverging"].sum())
-    r_hat, ess = float(table["r_hat"].max()), float(table[["ess_bulk", "ess_tail"]].min().min())
-    numbers = {"posterior, worst R-hat": r_hat, "posterior, least effective draws": ess, "divergences": diverging}
+    ess = float(table[["ess_bulk", "ess_tail"]].min().min())
+    numbers = {"posterior, least effective draws": ess, "divergences": diverging}
+    several = "r_hat" in table  # which one chain has none of
+    if several:
+        numbers = {"posterior, worst R-hat": float(table["r_hat"].max())} | numbers
     if wrong := problems(tree):
         return f"not to be trusted yet: {'; '.join(wrong)}", False, numbers
-    found = f"worst R-hat {r_hat:.3f}, {ess:.0f} effective draws or more, {diverging} divergences"
-    return f"sampled well: {found}", True, numbers
+    found = f"{ess:.0f} effective draws or more, {diverging} divergences"
+    if not several:
+        return f"not confirmed: one chain has none to agree with, take num_chains of 2 or more; {found}", None, numbers
+    return f"sampled well: worst R-hat {numbers['posterior, worst R-hat']:.3f}, {found}", True, numbers

@@ -1,13 +1,16 @@
 """Pictures of a diagnosis: estimates of KL beside their references, and intervals of parameters."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from pyro_ldm.runs.pictures import BLUE, GREY, ORANGE, _axes
+from pyro_ldm.runs.pictures import BLUE, GREY, ORANGE, PALE, _axes
 
 MAX_INTERVALS = 40  # more would not be legible
+LEGIBLE = 0.4  # inches of a square that a number fits into
+MAX_TICKS = 16
 
 
 def estimates(bounds: Any) -> Any:
@@ -20,20 +23,21 @@ def estimates(bounds: Any) -> Any:
         A matplotlib figure.
     """
     found = bounds.estimates
-    figure, (axes,) = _axes(1, size=(8.0, 1.3 + 0.42 * len(found)))
+    figure, (axes,) = _axes(1, size=(8.0, 1.5 + 0.42 * len(found)))
+    bands = []
     for place, estimate in enumerate(found):
         if estimate.reference:
             low, high = min(estimate.reference), max(estimate.reference)
-            label = "draws from the prior" if place == 0 else None
-            axes.plot([low, high], [place, place], color=GREY, lw=9, alpha=0.6, solid_capstyle="butt", label=label)
+            bands += axes.plot([low, high], [place, place], color=PALE, lw=9, solid_capstyle="butt", zorder=1)
+            # However narrow it is beside the rest, it is to be seen.
+            axes.plot((low + high) / 2, place, "|", color=PALE, ms=8, mew=4, zorder=1)
         colour = ORANGE if estimate.exceeds else BLUE
         axes.errorbar(estimate.kl, place, xerr=2 * estimate.standard_error, fmt="o", color=colour, capsize=3)
     axes.axvline(0.0, color=GREY, lw=0.8)
-    axes.set_yticks(range(len(found)), [f"{estimate.name} ({estimate.kind})" for estimate in found])
-    axes.invert_yaxis()
+    _rows(axes, [f"{estimate.name} ({estimate.kind})" for estimate in found])
     axes.set_xlabel("KL(R || P), nats per datum")
-    if any(estimate.reference for estimate in found):
-        axes.legend(frameon=False)
+    if bands:
+        figure.legend(bands[:1], ["draws from the prior"], frameon=False, loc="outside upper right")
     return figure
 
 
@@ -52,8 +56,7 @@ def intervals(table: Any) -> Any:
     figure, (axes,) = _axes(1, size=(8.0, 1.2 + 0.26 * len(shown)))
     axes.plot(np.stack([shown[low], shown[high]]), np.stack([places, places]), color=BLUE, lw=2)
     axes.plot(shown["mean"], places, "o", color=BLUE, ms=5)
-    axes.set_yticks(places, shown.index)
-    axes.invert_yaxis()
+    _rows(axes, list(shown.index))
     axes.set_xlabel("mean and 90 % interval")
     if len(table) > len(shown):
         axes.set_title(f"the first {len(shown)} of {len(table)} parameters")
@@ -69,11 +72,23 @@ def correlations(z: Tensor, truth: Tensor) -> Any:
     unit = [rows.double() - rows.double().mean(0) for rows in (truth, z)]
     unit = [rows / rows.norm(dim=0).clamp_min(1e-300) for rows in unit]
     values = (unit[0].T @ unit[1]).abs().numpy()
-    figure, (axes,) = _axes(1, size=(8.0, 1.6 + 0.4 * min(12, len(values))))
-    image = axes.imshow(values, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    (rows, columns), most = values.shape, (7.0, 9.0)
+    side = min(0.8, most[0] / rows, most[1] / columns)
+    figure, (axes,) = _axes(1, size=(2.4 + side * max(2, columns), 1.2 + side * max(2, rows)))
+    image = axes.imshow(values, cmap="Blues", vmin=0.0, vmax=1.0, aspect="equal")
     axes.set_xlabel("latent dim")
     axes.set_ylabel("true dim")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(range(0, columns, -(-columns // MAX_TICKS)))
+    axes.set_yticks(range(0, rows, -(-rows // MAX_TICKS)))
+    if side >= LEGIBLE:
+        for (row, column), value in np.ndenumerate(values):
+            colour = "white" if value > 0.5 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, label="absolute correlation")
     return figure
+
+
+def _rows(axes: Any, names: Sequence[str]) -> None:
+    """A row for each name, the first on top, with half a row of margin."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 import pyro_ldm as ldm
 from pyro_ldm.diagnostics.arviz import group, has_group, load
+from pyro_ldm.diagnostics.bounds import kl_bounds
 from pyro_ldm.posterior.default_priors import default_priors
 from pyro_ldm.posterior.nuts import nuts
 from pyro_ldm.runs.diagnosis import findings
@@ -89,13 +90,135 @@ class TestWhole:
         assert section(found, "Match with the prior").good is False and "not matched" in str(found)
         assert section(found, "Fit of each dim").good is False and "dim 1" in section(found, "Fit of each dim").verdict
         assert section(found, "Other priors").good is False
+        verdict = section(found, "Other priors").verdict
+        lost, error = (found.numbers[n] for n in ("elpd lost to the best prior, nats", "its standard error, nats"))
+        assert verdict.startswith(
+            f"the run's prior is not the best: Gaussian is {lost:.0f} +- {error:.0f} nats behind "
+        )
         assert section(found, "Collapse").good
         # KL of (N(0, 1), Exp(1)) from N(0, I): -1 + log(2 pi) / 2 + E[z^2] / 2 = 0.919 nats.
         assert found.numbers["KL(R || P) at least, nats per datum"] == pytest.approx(0.919, abs=0.25)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of short chains
+class TestOtherPriors:
+    """The posterior that ``nuts`` has drawn is that which the run's prior is compared by, if it is of the same rows."""
+
+    SAMPLING = {"num_samples": 70, "warmup_steps": 60, "num_chains": 1}  # noqa: RUF012
+
+    @pytest.fixture
+    def run(self, tmp_path, quick, monkeypatch):
+        def compared(sites, priors, **options):
+            self.posteriors = {
+                name: options["posterior"](prior, sites, batch=options["batch"], seed=0)
+                for name, prior in priors.items()
+                if name in ("Laplace (the run's)", "Gaussian")
+            }
+            raise ValueError("enough seen")
+
+        monkeypatch.setattr(findings, "compare_priors", compared)
+        monkeypatch.setattr(findings, "SHORT", {"num_samples": 30, "warmup_steps": 20, "num_chains": 2})
+        prior = ldm.priors.Laplace(2, scale=dist.LogNormal(torch.zeros(2), 1.0).to_event(1))
+        return a_run(tmp_path, prior, dist.Laplace(0.0, 1.0).sample((60, 2)))
+
+    def draws(self, name):
+        return group(self.posteriors[name], "posterior")["scale"].shape[:2]
+
+    def test_of_the_same_rows(self, run, tmp_path):
+        found = diagnose(tmp_path, *run, nuts=True, nuts_options=self.SAMPLING, progress=False)
+        assert self.draws("Laplace (the run's)") == (1, 70) and self.draws("Gaussian") == (2, 30)
+        ours = group(self.posteriors["Laplace (the run's)"], "posterior")["scale"]
+        assert numpy.array_equal(ours, group(found.tree, "posterior")["scale"])
+
+    def test_of_more_rows_it_would_predict_from_more_than_the_others(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr(findings, "NUM_COMPARED", 40)
+        found = diagnose(tmp_path, *run, nuts=True, nuts_options=self.SAMPLING, progress=False)
+        ours = self.posteriors["Laplace (the run's)"]
+        assert group(ours, "observed_data")["z"].shape[0] == 40
+        assert self.draws("Laplace (the run's)") == (1, 70)  # as it was asked for
+        assert not numpy.array_equal(group(ours, "posterior")["scale"], group(found.tree, "posterior")["scale"])
+
+    def test_without_nuts_all_are_sampled_alike(self, run, tmp_path):
+        diagnose(tmp_path, *run, progress=False)
+        assert self.draws("Laplace (the run's)") == self.draws("Gaussian") == (2, 30)
+
+    def test_left_out(self, run, tmp_path):
+        found = diagnose(tmp_path, *run, other_priors=False, progress=False)
+        assert section(found, "Other priors").verdict == "not measured: left out, as other_priors is false"
+        assert section(found, "Other priors").good is None and not hasattr(self, "posteriors")
+        assert "left out, as other_priors is false" in (tmp_path / "report.html").read_text()
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"num_samples": 3}, "num_samples must be at least 4, got 3"),
+            ({"warmup_steps": 0}, "warmup_steps must be at least 1"),
+            ({"target_accept": 1.0}, "between 0 and 1"),
+            ({"step_size": 0.1}, "no option 'step_size'"),
+        ],
+    )
+    def test_bad_options_of_nuts_are_refused_before_the_work(self, run, tmp_path, options, words):
+        with pytest.raises(ValueError, match=words):
+            diagnose(tmp_path, *run, nuts=True, nuts_options=options, progress=False)
+
+    def test_one_chain_has_none_to_agree_with(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr("pyro_ldm.runs.diagnosis.parameters.problems", lambda _: [])
+        found = section(
+            diagnose(tmp_path, *run, nuts=True, nuts_options=self.SAMPLING, progress=False), "The prior's parameters"
+        )
+        assert found.verdict.startswith("not confirmed: one chain") and found.good is None
+        assert list(found.numbers) == ["posterior, least effective draws", "divergences"]
+
+    def test_options_of_nuts_without_it(self, run, tmp_path):
+        with pytest.raises(ValueError, match="num_samples would do nothing without nuts"):
+            diagnose(tmp_path, *run, nuts_options={"num_samples": 70}, progress=False)
+
+
 @pytest.mark.usefixtures("quick")
 class TestParts:
+    def test_whose_measurement_it_is(self, tmp_path):
+        """That of training is of one batch, by one estimator, and may differ from the match by several."""
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
+        found = diagnose(tmp_path, *run, progress=False)
+        verdict = json.loads((tmp_path / "summary.json").read_text())["verdict"]
+        ours = section(found, "Training").verdict
+        assert verdict and ours == f"by the estimator of training, on one batch of the rows fitted: {verdict}"
+
+    def test_the_text_says_that_estimates_are_less_their_bias(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(findings, "kl_bounds", kl_bounds)
+        run = a_run(tmp_path, ldm.priors.Gaussian(2), torch.randn(60, 2))
+        text = section(diagnose(tmp_path, *run, progress=False), "Match with the prior").text
+        assert "In the verdict an estimate is less its own bias" in text
+
+    def test_broken_files(self, tmp_path):
+        run = a_run_in(tmp_path / "run", torch.randn(60, 2))
+        summary = (tmp_path / "run" / "summary.json").read_text()
+        (tmp_path / "run" / "summary.json").write_text(summary[:100])
+        with pytest.raises(ValueError, match=r"summary.json cannot be read, .*fit the run again"):
+            diagnose(tmp_path / "run", *run, progress=False)
+        (tmp_path / "run" / "summary.json").write_text(summary)
+        numpy.savez(tmp_path / "run" / "latents.npz", y=numpy.zeros(60))
+        with pytest.raises(ValueError, match=r"latents.npz has no latents z"):
+            diagnose(tmp_path / "run", *run, progress=False)
+
+    def test_against_a_run_or_a_file_that_is_broken(self, tmp_path):
+        x = torch.randn(60, 2)
+        run = a_run_in(tmp_path / "run", x)
+        a_run_in(tmp_path / "other", x)
+        whole = (tmp_path / "other" / "latents.npz").read_bytes()
+        (tmp_path / "truth.npz").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match=r"truth.npz cannot be read: save true latents"):
+            diagnose(tmp_path / "run", *run, against=tmp_path / "truth.npz", progress=False)
+        (tmp_path / "other" / "summary.json").write_text("{")
+        with pytest.raises(ValueError, match=r"other/summary.json cannot be read"):
+            diagnose(tmp_path / "run", *run, against=tmp_path / "other", progress=False)
+
+    def test_against_itself(self, tmp_path):
+        run = a_run_in(tmp_path / "run", torch.randn(60, 2))
+        for itself in (tmp_path / "run", tmp_path / "other" / ".." / "run"):
+            with pytest.raises(ValueError, match="is the run itself"):
+                diagnose(tmp_path / "run", *run, against=itself, progress=False)
+
     def test_misfits_in_words_and_in_the_report(self, tmp_path):
         z = torch.stack([torch.randn(300), dist.StudentT(3.0).sample((300,))], 1)
         name = "<script>alert(1)</script>"
