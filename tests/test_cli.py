@@ -468,6 +468,7 @@ class TestMistakes:
             (["--epochs", "0"], "--epochs takes a whole number of at least 1, got 0"),
             (["--batch_size", "1"], "--batch_size takes a whole number of at least 2, got 1"),
             (["--lr", "-1"], "--lr takes a number above 0, got -1"),
+            (["--epoch", "1"], "unrecognized arguments: --epoch 1"),
             (["--seed", "-1"], "--seed takes a whole number from 0"),
             (["--augment", "Noise"], "--augment takes a list"),
             (["--accelerator", "tpu"], "cannot be used here"),

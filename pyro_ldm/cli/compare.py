@@ -133,6 +133,7 @@ def _parse(argv: list[str]) -> Any:
         prog="pyro-ldm compare",
         description="Compare finished runs of the same data; write compare.html, compare.csv and pictures.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", type=str, metavar="RUN", help="Folders of finished runs.")
     parser.add_argument(

@@ -25,7 +25,7 @@ def make_parser():
     share = restricted_number_type("Share", float, [(">=", 0), ("<", 1)])
     seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])
     text = "Fit a prior and an encoder to data. DATA is a built-in name, or a file: npy, npz, csv, parquet, images."
-    parser: Any = ArgumentParser(prog="pyro-ldm fit DATA", description=text, exit_on_error=False)
+    parser: Any = ArgumentParser(prog="pyro-ldm fit DATA", description=text, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action=ActionConfigFile, help="A run's config.yaml, or one of your own.")
     parser.add_argument("--data", type=str | None, help="DATA, in a config.")
     parser.add_argument("--key", type=str | None, help="Array of an npz file.")
