@@ -4,16 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from pyro_ldm.cli.rebuild import rebuild
+from pyro_ldm.posterior.nuts import LEAST
 from pyro_ldm.runs.diagnosis.diagnose import Diagnosis, diagnose
 
 USAGE = "pyro-ldm diagnose RUN [--nuts] [--against TRUTH.npz | --against RUN]"
-OF_NUTS = ("num_samples", "warmup_steps", "num_chains", "target_accept")
+OF_NUTS = (*LEAST, "target_accept")
 
 
 def run_diagnose(argv: list[str]) -> None:
     """``pyro-ldm diagnose``."""
     options = _parse(argv)
     run = Path(options.run)
+    chosen = {name: options[name] for name in OF_NUTS if options[name] is not None}
+    if chosen and not options.nuts:
+        raise ValueError(f"{', '.join(chosen)} would do nothing without nuts (--nuts): add it, or leave them out")
     prior, guide, data, views, _ = rebuild(run)
     print_diagnosis(
         diagnose(
@@ -22,8 +26,7 @@ def run_diagnose(argv: list[str]) -> None:
             guide,
             data,
             views=views,
-            nuts=options.nuts,
-            nuts_options={name: options[name] for name in OF_NUTS if options[name] is not None},
+            nuts=chosen if options.nuts else False,
             other_priors=options.other_priors,
             against=options.against,
             seed=options.seed,

@@ -1,7 +1,6 @@
 """A finished run's prior, guide and data again, from its folder."""
 
 import importlib.metadata
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pyro_ldm.cli.options import in_one_sentence, parse
 from pyro_ldm.objective import Objective
 from pyro_ldm.runs import interrupted, load_weights
 from pyro_ldm.runs.held_out import hold_out
+from pyro_ldm.runs.write import load_summary
 from pyro_ldm.training.loader import tensors_of
 
 
@@ -91,8 +91,8 @@ def _naming_the_version(run: Path) -> Iterator[None]:
 
     ours = importlib.metadata.version("pyro_ldm")
     try:
-        theirs = str(json.loads((run / "summary.json").read_text())["versions"]["pyro_ldm"])
-    except (OSError, ValueError, KeyError, TypeError):
+        theirs = str(load_summary(run)["versions"]["pyro_ldm"])
+    except (ValueError, KeyError, TypeError):
         theirs = "an unknown version"
     if theirs == ours:
         yield

@@ -18,8 +18,8 @@ from torch import Tensor
 from pyro_ldm.diagnostics.arviz import Tree
 from pyro_ldm.posterior.discrepancies import Discrepancy, default_discrepancies, evaluate
 from pyro_ldm.posterior.multiplicity import corrected_p_values
-from pyro_ldm.posterior.parameters import posterior_draws
-from pyro_ldm.posterior.program import global_sites, sample_globals, simulate
+from pyro_ldm.posterior.parameters import parameters_for
+from pyro_ldm.posterior.program import global_sites, simulate
 from pyro_ldm.posterior.sites import as_sites
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def predictive_check(
     names = list(global_sites(prior, z, batch))
     if num_draws < 1 or keep < 0:
         raise ValueError(f"num_draws must be positive and keep not negative, got {num_draws} and {keep}")
-    kind, parameters = _parameters(prior, names, tree, num_draws, batch, seed)
+    kind, parameters = parameters_for(prior, names, tree, num_draws, batch, seed)
     masks = [part for part in batch if isinstance(part, Tensor) and part.dtype == torch.bool]
     given = default_discrepancies(sites, mask=masks[0] if masks else None) if discrepancies is None else discrepancies
     chosen = {n: d if isinstance(d, Discrepancy) else Discrepancy(d) for n, d in given.items()}
@@ -237,18 +237,3 @@ def predictive_check(
         latents={name: values.cpu() for name, values in sites.items()},
         kept={name: torch.stack(values) for name, values in kept.items()} if keep else {},
     )
-
-
-def _parameters(
-    prior: Callable, names: list[str], tree: Tree | None, num_draws: int, batch: tuple, seed: int
-) -> tuple[str, dict[str, Tensor]]:
-    """What kind of check it is, and as many draws of the parameters."""
-    if not names:
-        return "predictive", {}
-    if tree is None:
-        drawn = sample_globals(prior, num_draws, batch=batch, seed=seed)
-        return "prior predictive", {name: drawn[name] for name in names}
-    drawn = posterior_draws(tree, names)
-    total = len(drawn[names[0]])
-    every = torch.arange(num_draws) * total // num_draws  # evenly, over all chains; each repeatedly if they are few
-    return "posterior predictive", {name: values[every] for name, values in drawn.items()}

@@ -93,13 +93,13 @@ class Comparison:
         if len(self.results) == 1:
             return f"nothing to compare {best} with: {self.results[best]}"
         over = f"over {len(self.results[best].pointwise)} latents"
-        next_best = next((f"{n} by {_nats(self.difference(n))}" for n in self.results if n not in self.tied), "")
+        next_best = next((f"{n} by {in_nats(*self.difference(n))}" for n in self.results if n not in self.tied), "")
         if not tied:
             verdict = f"{best} preferred over {next_best} {over}"
         else:
             verdict = (
                 f"not distinguishable: {' and '.join(self.tied)}, {best} ahead of {tied[0]} by "
-                f"{_nats(self.difference(tied[0]))} {over}"
+                f"{in_nats(*self.difference(tied[0]))} {over}"
             )
             verdict += f"; preferred over {next_best}" if next_best else ""
         doubtful = [name for name, result in self.results.items() if result.warning or self.warnings.get(name)]
@@ -237,7 +237,13 @@ def _difference(best: Loo, other: Loo) -> tuple[float, float]:
     return float(pointwise.sum()), float(np.sqrt(len(pointwise)) * pointwise.std(ddof=1))
 
 
-def _nats(difference: tuple[float, float]) -> str:
-    value, error = difference
+def in_nats(value: float, error: float) -> str:
+    """A difference and its standard error, in words.
+
+    Example:
+        >>> from pyro_ldm.posterior.comparison import in_nats
+        >>> in_nats(120.3, 14.2), in_nats(1.52, 0.31)
+        ('120 +- 14 nats', '1.5 +- 0.3 nats')
+    """
     digits = 1 if max(value, error) < 20 else 0
     return f"{value:.{digits}f} +- {error:.{digits}f} nats"

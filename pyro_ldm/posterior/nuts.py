@@ -2,6 +2,7 @@ r"""Posterior of the prior's parameters by Hamiltonian Monte Carlo, latents fixe
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from pyro_ldm.posterior.given import parameters_of
 from pyro_ldm.posterior.program import given_latents
 from pyro_ldm.posterior.reliability import warn_if_doubtful
 from pyro_ldm.posterior.sites import as_sites
+
+LEAST = {"num_samples": 4, "warmup_steps": 1, "num_chains": 1}  # of the options that are numbers of something
 
 
 def nuts(
@@ -79,13 +82,14 @@ def nuts(
         >>> summary(tree)["mean"].round(1).tolist()
         [1.0, 2.0]
     """
-    if num_samples < 4 or warmup_steps < 1 or num_chains < 1:
-        raise ValueError(
-            "num_samples must be at least 4 (better 1000), warmup_steps and num_chains at least 1, "
-            f"got {num_samples}, {warmup_steps} and {num_chains}"
-        )
-    if not 0 < target_accept < 1:
-        raise ValueError(f"target_accept is a probability between 0 and 1, such as 0.9, got {target_accept}")
+    check_options(
+        {
+            "num_samples": num_samples,
+            "warmup_steps": warmup_steps,
+            "num_chains": num_chains,
+            "target_accept": target_accept,
+        }
+    )
     given = given_latents(prior, z, batch)
     parameters_of(given)
     export = partial(
@@ -106,3 +110,21 @@ def nuts(
     tree = export(posterior=posterior, sample_stats=stats)
     warn_if_doubtful(tree)
     return tree
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that :func:`nuts` cannot run with.
+
+    Args:
+        options: Some of ``num_samples``, ``warmup_steps``, ``num_chains`` and ``target_accept``.
+
+    Raises:
+        ValueError: If there is no such option, or its value is none of its.
+    """
+    for name, value in options.items():
+        if name in LEAST and value < LEAST[name]:
+            raise ValueError(f"{name} must be at least {LEAST[name]}, got {value}: leave it out for the default")
+        if name == "target_accept" and not 0 < value < 1:
+            raise ValueError(f"target_accept is a probability between 0 and 1, such as 0.9, got {value}")
+        if name not in LEAST and name != "target_accept":
+            raise ValueError(f"there is no option {name!r} of NUTS here: pass {', '.join(LEAST)} or target_accept")

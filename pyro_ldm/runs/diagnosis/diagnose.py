@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pyro_ldm.baselines import Generative
 from pyro_ldm.devices import cuda_devices
 from pyro_ldm.diagnostics.arviz import Tree, add_groups, to_arviz
+from pyro_ldm.posterior.nuts import check_options
 from pyro_ldm.posterior.program import global_sites
 from pyro_ldm.runs.diagnosis.against import Against, read_against, refuse_itself
 from pyro_ldm.runs.diagnosis.case import Case, check_same, look_at
@@ -25,13 +26,14 @@ from pyro_ldm.runs.diagnosis.findings import (
     misfits,
     training,
 )
-from pyro_ldm.runs.diagnosis.parameters import check_options, parameters, posterior_of
+from pyro_ldm.runs.diagnosis.parameters import parameters, posterior_of
 from pyro_ldm.runs.diagnosis.recovery import agrees, bands, recovered
 from pyro_ldm.runs.finding import Finding
 from pyro_ldm.runs.held_out import fingerprint
 from pyro_ldm.runs.report import Section
 from pyro_ldm.runs.write import load_latents, load_summary
 
+LEFT_OUT = Finding(Section("Other priors", "not measured: left out, as other_priors is false"))
 UNMEASURED = (ValueError, NotImplementedError, torch.linalg.LinAlgError)  # of latents that a part cannot use
 
 
@@ -65,8 +67,7 @@ def diagnose(
     data: Any,
     *,
     views: Callable | None = None,
-    nuts: bool = False,
-    nuts_options: Mapping[str, Any] | None = None,
+    nuts: bool | Mapping[str, Any] = False,
     other_priors: bool = True,
     against: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -93,9 +94,8 @@ def diagnose(
         guide: Its guide, trained.
         data: Its data, a :class:`pyro_ldm.datasets.Data`.
         views: What makes two views of a datum, for a prior of two.
-        nuts: Whether the posterior of the prior's parameters is sampled by NUTS, given latents.
-        nuts_options: Of those, ``num_samples``, ``warmup_steps``, ``num_chains`` and ``target_accept``, as
-            :func:`pyro_ldm.posterior.nuts` takes them.
+        nuts: Whether the posterior of the prior's parameters is sampled by NUTS, given latents; or the options for
+            that, of ``num_samples``, ``warmup_steps``, ``num_chains`` and ``target_accept``.
         other_priors: Whether to compare the prior with the usual ones, which takes minutes.
         against: True latents, an npz file with an array ``truth`` (N, K) or (N, T, K); or another run's folder.
         seed: Of everything random; the global random state is left as it was.
@@ -103,7 +103,7 @@ def diagnose(
 
     Raises:
         ValueError: If the run is not there, broken or not of these data, ``against`` does not fit or is the run itself,
-            ``nuts`` is asked for and the prior has no parameters, or its options are bad or without it.
+            ``nuts`` is asked for and the prior has no parameters, or its options are bad.
 
     Example:
         >>> import tempfile
@@ -118,10 +118,8 @@ def diagnose(
     """
     folder = Path(folder)
     # Everything that a bad argument can break comes before the long work.
-    options = dict(nuts_options or {})
-    check_options(options)
-    if options and not nuts:
-        raise ValueError(f"{', '.join(options)} would do nothing without nuts (--nuts): add it, or leave them out")
+    sampling = dict(nuts) if isinstance(nuts, Mapping) else {} if nuts else None
+    check_options(sampling or {})
     if against is not None:
         refuse_itself(against, folder)
     stored, summary = load_latents(folder), load_summary(folder)
@@ -133,12 +131,11 @@ def diagnose(
         case = look_at(prior, guide, data, views=views, held_out=stored.get("split"), seed=seed)
         check_same(case, folder, stored["z"])
         other = None if against is None else read_against(against, case.z, case.there, data=fingerprint(data))
-        if nuts and not global_sites(prior, case.sites, case.batch):
+        if sampling is not None and not global_sites(prior, case.sites, case.batch):
             raise ValueError(
                 "there is nothing to infer by NUTS: the prior has no parameters, which are sample sites outside plate "
                 '"batch", such as a hyperparameter of a built-in prior that is a distribution; leave nuts out'
             )
-        sampling = options if nuts else None
         sections, tree = _look(
             case, folder, summary, other, sampling=sampling, other_priors=other_priors, progress=progress
         )
@@ -151,7 +148,8 @@ def diagnose(
         facts=facts(
             folder,
             summary,
-            {"nuts": nuts or None} | options | {"against": against, "seed": seed, "rows looked at": len(case.rows)},
+            {"nuts": None if sampling is None else True, **(sampling or {})}
+            | {"against": against, "seed": seed, "rows looked at": len(case.rows)},
             dict(tree.attrs),
         ),
     )
@@ -182,8 +180,8 @@ def _look(
         "Cover": lambda: covered(case, tree),
         "Collapse": lambda: collapsed(case, folder),
         "Fit of each dim": lambda: misfits(case, tree),
-        "Other priors": lambda: alternatives(
-            case, tree, sampling=sampling, left_out=not other_priors, progress=progress
+        "Other priors": lambda: (
+            alternatives(case, tree, sampling=sampling, progress=progress) if other_priors else LEFT_OUT
         ),
         "Recovery of the truth": lambda: recovered(case, against),
         "Agreement with another run": lambda: agrees(case, against),

@@ -9,7 +9,7 @@ from pyro_ldm.diagnostics.arviz import Tree
 from pyro_ldm.diagnostics.bounds import kl_bounds
 from pyro_ldm.diagnostics.importance import importance_khat
 from pyro_ldm.posterior.checks import predictive_check
-from pyro_ldm.posterior.comparison import compare_priors
+from pyro_ldm.posterior.comparison import compare_priors, in_nats
 from pyro_ldm.posterior.default_priors import default_priors
 from pyro_ldm.posterior.nuts import nuts
 from pyro_ldm.posterior.reliability import warn_if_doubtful
@@ -141,7 +141,7 @@ def misfits(case: Case, tree: Tree | None) -> Finding:
 
 
 def alternatives(
-    case: Case, tree: Tree | None, *, sampling: Mapping[str, Any] | None, left_out: bool, progress: bool
+    case: Case, tree: Tree | None, *, sampling: Mapping[str, Any] | None, progress: bool
 ) -> Finding | None:
     """Which of the usual priors would predict these latents best?
 
@@ -149,7 +149,6 @@ def alternatives(
         case: What is looked at.
         tree: Posterior of the parameters of the run's prior, if it has any.
         sampling: Options of NUTS that the tree was drawn with; ``None`` if it was not.
-        left_out: Whether to say no more than that this was left out.
         progress: Whether to show a bar.
     """
     few = slice(NUM_COMPARED)
@@ -157,8 +156,6 @@ def alternatives(
     z = next(iter(sites.values()))
     if len(case.sites) > 1 or case.is_series:
         return None  # the usual priors are of one vector per datum
-    if left_out:
-        return Finding(Section("Other priors", "not measured: left out, as other_priors is false"))
     # Leave-one-out is of a latent given the others that are compared. A posterior of more rows would give it given
     # more of them than the other priors get, so that from such rows the run's prior is sampled like the others.
     drawn = tree if sampling is not None and len(case.batch[0]) == len(z) else None
@@ -176,11 +173,8 @@ def alternatives(
     numbers = {"elpd lost to the best prior, nats": difference, "its standard error, nats": error}
     verdict, good = compared.verdict, own in compared.tied
     if not good:
-        digits = 1 if max(difference, error) < 20 else 0
-        verdict = (
-            f"the run's prior is not the best: {case.name} is {difference:.{digits}f} +- {error:.{digits}f} nats "
-            f"behind {compared.best} over {len(z)} latents. Among all: {verdict}"
-        )
+        behind = f"{in_nats(difference, error)} behind {compared.best} over {len(z)} latents"
+        verdict = f"the run's prior is not the best: {case.name} is {behind}. Among all: {verdict}"
     by = (
         f"{'the parameters of the other priors' if drawn is not None else 'the parameters'} by two short chains of NUTS"
     )

@@ -15,22 +15,6 @@ from pyro_ldm.runs.report import Picture, Section, Table
 
 NUM_SAMPLES = 1000  # of a variational posterior, and of each chain of NUTS
 K_HAT = 0.7
-LEAST = {"num_samples": 4, "warmup_steps": 1, "num_chains": 1}  # of the options of NUTS that are numbers of something
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of NUTS before the long work, in the midst of which a refusal would be one of a section.
-
-    Raises:
-        ValueError: If there is no such option, or its value is none of its.
-    """
-    for name, value in options.items():
-        if name in LEAST and value < LEAST[name]:
-            raise ValueError(f"{name} must be at least {LEAST[name]}, got {value}: leave it out for the default")
-        if name == "target_accept" and not 0 < value < 1:
-            raise ValueError(f"target_accept is a probability between 0 and 1, such as 0.9, got {value}")
-        if name not in LEAST and name != "target_accept":
-            raise ValueError(f"there is no option {name!r} of NUTS here: pass {', '.join(LEAST)} or target_accept")
 
 
 def posterior_of(case: Case, *, sampling: Mapping[str, Any] | None, progress: bool) -> Tree | None:

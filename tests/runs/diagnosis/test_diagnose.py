@@ -125,14 +125,14 @@ class TestOtherPriors:
         return group(self.posteriors[name], "posterior")["scale"].shape[:2]
 
     def test_of_the_same_rows(self, run, tmp_path):
-        found = diagnose(tmp_path, *run, nuts=True, nuts_options=self.SAMPLING, progress=False)
+        found = diagnose(tmp_path, *run, nuts=self.SAMPLING, progress=False)
         assert self.draws("Laplace (the run's)") == (1, 70) and self.draws("Gaussian") == (2, 30)
         ours = group(self.posteriors["Laplace (the run's)"], "posterior")["scale"]
         assert numpy.array_equal(ours, group(found.tree, "posterior")["scale"])
 
     def test_of_more_rows_it_would_predict_from_more_than_the_others(self, run, tmp_path, monkeypatch):
         monkeypatch.setattr(findings, "NUM_COMPARED", 40)
-        found = diagnose(tmp_path, *run, nuts=True, nuts_options=self.SAMPLING, progress=False)
+        found = diagnose(tmp_path, *run, nuts=self.SAMPLING, progress=False)
         ours = self.posteriors["Laplace (the run's)"]
         assert group(ours, "observed_data")["z"].shape[0] == 40
         assert self.draws("Laplace (the run's)") == (1, 70)  # as it was asked for
@@ -159,19 +159,13 @@ class TestOtherPriors:
     )
     def test_bad_options_of_nuts_are_refused_before_the_work(self, run, tmp_path, options, words):
         with pytest.raises(ValueError, match=words):
-            diagnose(tmp_path, *run, nuts=True, nuts_options=options, progress=False)
+            diagnose(tmp_path, *run, nuts=options, progress=False)
 
     def test_one_chain_has_none_to_agree_with(self, run, tmp_path, monkeypatch):
         monkeypatch.setattr("pyro_ldm.runs.diagnosis.parameters.problems", lambda _: [])
-        found = section(
-            diagnose(tmp_path, *run, nuts=True, nuts_options=self.SAMPLING, progress=False), "The prior's parameters"
-        )
+        found = section(diagnose(tmp_path, *run, nuts=self.SAMPLING, progress=False), "The prior's parameters")
         assert found.verdict.startswith("not confirmed: one chain") and found.good is None
         assert list(found.numbers) == ["posterior, least effective draws", "divergences"]
-
-    def test_options_of_nuts_without_it(self, run, tmp_path):
-        with pytest.raises(ValueError, match="num_samples would do nothing without nuts"):
-            diagnose(tmp_path, *run, nuts_options={"num_samples": 70}, progress=False)
 
 
 @pytest.mark.usefixtures("quick")
