@@ -233,6 +233,10 @@ class TestCompare:
         assert "--vae same cannot be built beside this run: Bernoulli is a distribution on [0, 1]" in said
         assert not in_this_process and not (tmp_path / "out").exists()
 
+    def test_options_are_named_in_full(self, runs, tmp_path, capsys, in_this_process):
+        compare(runs / "ldm0", "--seed", 2, "--out", tmp_path / "out", code=2)
+        assert "unrecognized arguments: --seed 2" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
     def test_a_vae_named_twice_is_fitted_once(self, runs, tmp_path, in_this_process):
         compare(runs / "ldm0", "--vae", "same,SAME", "--seeds", 1, "--particles", 2, "--out", tmp_path / "out")
         assert len(in_this_process) == 1
